@@ -1,0 +1,71 @@
+#include "base/cpu.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "base/error.h"
+
+namespace cria {
+namespace {
+
+Isa detect() {
+  __builtin_cpu_init();
+  require(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
+          "cria: this processor lacks AVX2 and FMA, expected x86-64-v3 or later");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (!avx512) return Isa::avx2;
+  const bool bf16 = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  return bf16 ? Isa::avx512_bf16 : Isa::avx512;
+}
+
+Isa choose() {
+  const Isa best = detect();
+  const char* wanted = std::getenv("CRIA_ISA");
+  if (wanted == nullptr || *wanted == 0) return best;
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+    if (name_of(isa) != wanted) continue;
+    require(isa <= best, "CRIA_ISA={}: this processor lacks it; it has {}", wanted, name_of(best));
+    return isa;
+  }
+  throw UsageError(fmt::format("CRIA_ISA={}: no such level, expected avx2, avx512 or avx512_bf16",
+                               escaped(wanted)));
+}
+
+}  // namespace
+
+Isa current_isa() {
+  static const Isa isa = choose();
+  return isa;
+}
+
+std::string_view name_of(Isa isa) {
+  switch (isa) {
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+    case Isa::avx512_bf16:
+      return "avx512_bf16";
+  }
+  return "?";
+}
+
+int available_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+  std::ifstream quota("/sys/fs/cgroup/cpu.max");
+  std::string limit;
+  double period = 0;
+  if (quota >> limit >> period && limit != "max" && period > 0) {
+    cores = std::min(cores, std::max(1, static_cast<int>(std::stod(limit) / period + 0.5)));
+  }
+  return std::max(1, cores);
+}
+
+}  // namespace cria

@@ -1,0 +1,20 @@
+// What this processor can do, and which instruction-set level the kernels use.
+#pragma once
+
+#include <string_view>
+
+namespace cria {
+
+/// Each level includes the ones before it. The names are the values of CRIA_ISA.
+enum class Isa { avx2, avx512, avx512_bf16 };
+
+/// The level in use: the highest the processor has, or what CRIA_ISA asks for.
+/// Throws UsageError when CRIA_ISA is no level or the processor lacks it. Constant after the first
+/// call.
+Isa current_isa();
+std::string_view name_of(Isa isa);
+
+/// Cores this process may use: the affinity mask, cut to the cgroup's quota.
+int available_cores();
+
+}  // namespace cria

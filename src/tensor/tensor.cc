@@ -1,0 +1,39 @@
+#include "tensor/tensor.h"
+
+#include <sys/mman.h>
+
+#include "base/checked.h"
+#include "base/error.h"
+
+namespace cria {
+
+// mmap: zeroed lazily by the kernel, page aligned, large blocks on huge pages where allowed, and
+// given back at once.
+Tensor::Tensor(DType dtype, int64_t rows, int64_t cols) : dtype_(dtype), rows_(rows), cols_(cols) {
+  check(rows >= 0 && cols >= 0, "a tensor's sizes are not negative");
+  const auto elements = checked_mul(static_cast<uint64_t>(rows), static_cast<uint64_t>(cols));
+  const auto bytes =
+      elements ? checked_mul(*elements, static_cast<uint64_t>(block_bytes(dtype))) : std::nullopt;
+  if (bytes && *bytes == 0) return;
+  void* p = MAP_FAILED;
+  if (bytes && *bytes < (uint64_t{1} << 47)) {
+    p = mmap(nullptr, size_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  if (p == MAP_FAILED) {
+    throw Error(ExitCode::memory, fmt::format("out of memory: a tensor of {} x {} {} elements",
+                                              rows, cols, name_of(dtype)));
+  }
+  constexpr size_t huge_page = 2 << 20;
+  if (size_bytes() >= huge_page) madvise(p, size_bytes(), MADV_HUGEPAGE);
+  data_ = std::unique_ptr<std::byte, Unmap>(static_cast<std::byte*>(p), Unmap{size_bytes()});
+}
+
+void Tensor::Unmap::operator()(std::byte* p) const { munmap(p, size); }
+
+Tensor Tensor::clone() const {
+  Tensor copy(dtype_, rows_, cols_);
+  if (size_bytes() > 0) std::memcpy(copy.data_.get(), data_.get(), size_bytes());
+  return copy;
+}
+
+}  // namespace cria
