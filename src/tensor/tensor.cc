@@ -25,10 +25,11 @@ Tensor::Tensor(DType dtype, int64_t rows, int64_t cols) : dtype_(dtype), rows_(r
   }
   constexpr size_t huge_page = 2 << 20;
   if (size_bytes() >= huge_page) madvise(p, size_bytes(), MADV_HUGEPAGE);
-  data_ = std::unique_ptr<std::byte, Unmap>(static_cast<std::byte*>(p), Unmap{size_bytes()});
+  data_ = std::unique_ptr<std::byte, internal::Unmap>(static_cast<std::byte*>(p),
+                                                      internal::Unmap{size_bytes()});
 }
 
-void Tensor::Unmap::operator()(std::byte* p) const { munmap(p, size); }
+void internal::Unmap::operator()(std::byte* p) const { munmap(p, size); }
 
 Tensor Tensor::clone() const {
   Tensor copy(dtype_, rows_, cols_);

@@ -55,6 +55,13 @@ struct BasicView {
 using View = BasicView<void>;
 using ConstView = BasicView<const void>;
 
+namespace internal {
+struct Unmap {
+  size_t size = 0;
+  void operator()(std::byte* p) const;
+};
+}  // namespace internal
+
 /// Owns 64-byte aligned, zeroed memory for [rows, cols] elements, contiguous. Moves, does not copy;
 /// clone() says the cost. Throws Error(memory) with the size when there is not enough.
 class Tensor {
@@ -85,11 +92,7 @@ class Tensor {
   [[nodiscard]] Tensor clone() const;
 
  private:
-  struct Unmap {
-    size_t size = 0;
-    void operator()(std::byte* p) const;
-  };
-  std::unique_ptr<std::byte, Unmap> data_;
+  std::unique_ptr<std::byte, internal::Unmap> data_;
   DType dtype_ = DType::f32;
   int64_t rows_ = 0, cols_ = 0;
 };
