@@ -1,0 +1,16 @@
+// How an op runs: on which threads, and in which version.
+#pragma once
+
+#include "base/thread_pool.h"
+
+namespace cria::ops {
+
+/// Passed to every op. Results are the same bits for every number of threads.
+struct Exec {
+  ThreadPool& pool;
+  /// The plain versions (`<op>_ref.cc`): loops close to the formula with sums in double. They are
+  /// the oracle of the tests, and slow.
+  bool reference = false;
+};
+
+}  // namespace cria::ops

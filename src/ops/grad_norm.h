@@ -1,0 +1,13 @@
+// The global gradient norm.
+#pragma once
+
+#include "ops/exec.h"
+#include "tensor/tensor.h"
+
+namespace cria::ops {
+
+/// sum of squares of all elements: in f64 per row, rows added in order. x f32 [rows, cols]. NaN or
+/// infinity in, NaN or infinity out.
+double squared_norm(ConstView x, const Exec& exec);
+
+}  // namespace cria::ops

@@ -1,0 +1,31 @@
+// The language-model head and its loss in one go: the logits of a whole batch never exist at once.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/exec.h"
+#include "tensor/tensor.h"
+
+namespace cria::ops {
+
+/// Gradients wanted from linear_cross_entropy; empty Views when only the loss is.
+struct HeadGradients {
+  View dx;  // [T, hidden], written
+  View dw;  // [V, hidden] f32, added to: the sum over all T tokens is finished before it is added
+  float scale = 1;  // dlogits = (softmax - onehot) * scale, e.g. loss_scale / trained tokens of the
+                    // whole step
+};
+
+/// For every token t with targets[t] >= 0:
+///   logits[o] = sum_i x[t, i] * w[o, i]                                  rounded to x's dtype,
+///   then f32 token_loss[t] = log(sum_o exp(logits[o])) - logits[targets[t]]
+/// Tokens with a negative target (-100: untrained) have loss 0 and no gradient.
+///   x [T, hidden], w [V, hidden]: f32, f16 or bf16; token_loss [T]
+/// Works through tokens in chunks of fixed size; memory is one chunk of logits, [chunk, V].
+/// Throws UsageError for a target >= V.
+void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
+                          std::span<float> token_loss, const HeadGradients& gradients,
+                          const Exec& exec);
+
+}  // namespace cria::ops
