@@ -174,8 +174,7 @@ GgufReader::GgufReader(std::unique_ptr<MappedFile> file, std::span<const std::by
       in.fail(static_cast<uint64_t>(e->bytes.data() - bytes_.data()), "bad general.alignment",
               "a power of two from 8 to 1048576", alignment);
   }
-  text("general.architecture");
-  check_vocabulary();
+  check_known_keys();
 
   std::vector<TensorHead> heads;
   for (uint64_t i = 0; i < tensor_count; ++i) heads.push_back(read_tensor_head(in));

@@ -73,7 +73,7 @@ class GgufReader : public TensorReader {
   /// The entry of that key if it has one of the types; throws on another type.
   [[nodiscard]] const GgufEntry* typed(std::string_view key, bool array,
                                        std::initializer_list<GgufType> types) const;
-  void check_vocabulary() const;
+  void check_known_keys() const;
 
   std::unique_ptr<MappedFile> file_;
   std::span<const std::byte> bytes_;

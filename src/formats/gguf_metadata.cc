@@ -161,9 +161,13 @@ std::optional<std::vector<int64_t>> GgufReader::ints(std::string_view key) const
   return out;
 }
 
-void GgufReader::check_vocabulary() const {
-  const std::string tokens_key = "tokenizer.ggml.tokens";
-  const GgufEntry* tokens = typed(tokens_key, true, {GgufType::string});
+void GgufReader::check_known_keys() const {
+  for (const char* key : {"general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre",
+                          "tokenizer.chat_template"}) {
+    (void)typed(key, false, {GgufType::string});
+  }
+  (void)typed("tokenizer.ggml.merges", true, {GgufType::string});
+  const GgufEntry* tokens = typed("tokenizer.ggml.tokens", true, {GgufType::string});
   if (tokens == nullptr) return;
   const auto fail = [&](const GgufEntry& e, std::string expected, uint64_t found) {
     throw FormatError(
@@ -180,10 +184,6 @@ void GgufReader::check_vocabulary() const {
   };
   same_length(typed("tokenizer.ggml.scores", true, {GgufType::f32}));
   same_length(typed("tokenizer.ggml.token_type", true, {GgufType::i32, GgufType::u32}));
-  typed("tokenizer.ggml.merges", true, {GgufType::string});
-  text("tokenizer.ggml.model");
-  text("tokenizer.ggml.pre");
-  text("tokenizer.chat_template");
   for (const GgufEntry& e : entries_) {
     if (!e.key.starts_with("tokenizer.ggml.") || !e.key.ends_with("_token_id")) continue;
     const uint64_t id = *uint(e.key);
