@@ -11,8 +11,8 @@ namespace cria::ops {
 
 /// Gradients wanted from linear_cross_entropy; empty Views when only the loss is.
 struct HeadGradients {
-  View dx;  // [T, hidden], written
-  View dw;  // [V, hidden] f32, added to: the sum over all T tokens is finished before it is added
+  View dx;          // [T, hidden], written
+  View dw;          // [V, hidden] f32, written: complete over all T tokens when the call returns
   float scale = 1;  // dlogits = (softmax - onehot) * scale, e.g. loss_scale / trained tokens of the
                     // whole step
 };
