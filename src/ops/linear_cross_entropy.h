@@ -18,8 +18,8 @@ struct HeadGradients {
 };
 
 /// For every token t with targets[t] >= 0:
-///   logits[o] = sum_i x[t, i] * w[o, i]                                  rounded to x's dtype,
-///   then f32 token_loss[t] = log(sum_o exp(logits[o])) - logits[targets[t]]
+///   logits[o] = sum_i x[t, i] * w[o, i]      rounded to x's dtype, then f32
+///   token_loss[t] = log(sum_o exp(logits[o])) - logits[targets[t]]
 /// Tokens with a negative target (-100: untrained) have loss 0 and no gradient.
 ///   x [T, hidden], w [V, hidden]: f32, f16 or bf16; token_loss [T]
 /// Works through tokens in chunks of fixed size; memory is one chunk of logits, [chunk, V].

@@ -1,0 +1,87 @@
+// Llama 3: embedding, decoder layers, norm and head; forward and backward for training, forward over caches for generation.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "model/config.h"
+#include "model/params.h"
+#include "ops/exec.h"
+
+namespace cria {
+
+/// What backward reads again is kept (none) or computed again from each layer's input (full).
+enum class Recompute { none, full };
+
+/// Tokens of one micro batch, laid end to end. targets[t] is the token that should follow t, or negative: untrained.
+struct Batch {
+  std::span<const int32_t> ids;
+  std::span<const int32_t> targets;
+  std::span<const int64_t>
+      documents;  // offsets, first 0, last ids.size(); attention stays inside a document
+  std::span<const int32_t> positions;  // of each token in its document
+};
+
+/// Training: owns the activations of one micro batch. Memory is allocated by the first call and reused.
+class Trainee {
+ public:
+  /// `compute` is the dtype of activations (f32, bf16 or f16). `weights` outlives the object; weights may be of any float dtype.
+  Trainee(const LlamaConfig& config, const ParamArena& weights, DType compute, Recompute recompute,
+          ops::Exec& exec);
+  ~Trainee();
+
+  /// Losses per token (0 where untrained). With `grads`, also the gradient of scale * sum(token_loss): written when
+  /// `first`, else the complete gradient of this micro batch is added. grads is f32.
+  void forward(const Batch& batch, std::span<float> token_loss);
+  void forward_backward(const Batch& batch, float scale, std::span<float> token_loss,
+                        ParamArena& grads, bool first);
+  /// All logits [tokens, vocab] f32, for comparison tools and evaluation of small batches.
+  void logits(const Batch& batch, View out);
+  [[nodiscard]] size_t activation_bytes() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// The keys and values of one sequence, all layers; grows by doubling up to max_position_embeddings.
+class KvCache {
+ public:
+  KvCache(const LlamaConfig& config, DType dtype);
+  [[nodiscard]] int64_t length() const { return length_; }
+  [[nodiscard]] int64_t capacity() const { return capacity_; }
+  /// Room for `tokens` more; keeps what is there. Throws UsageError beyond the model's context.
+  void reserve(int64_t tokens);
+  void advance(int64_t tokens) { length_ += tokens; }
+  void truncate(int64_t length) { length_ = length; }
+  /// [kv_heads * capacity, head_dim] of a layer.
+  [[nodiscard]] View keys(int64_t layer) { return keys_[static_cast<size_t>(layer)].view(); }
+  [[nodiscard]] View values(int64_t layer) { return values_[static_cast<size_t>(layer)].view(); }
+
+ private:
+  int64_t kv_heads_, head_dim_, max_length_, capacity_ = 0, length_ = 0;
+  DType dtype_;
+  std::vector<Tensor> keys_, values_;
+};
+
+/// Generation: forward over caches, logits of the last token of each sequence.
+class Decoder {
+ public:
+  Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec);
+  ~Decoder();
+
+  /// Appends a prompt (or a part of one) to its cache; logits [1, vocab] f32 after its last token, or an empty View.
+  /// A prompt's result does not depend on what else runs.
+  void prefill(std::span<const int32_t> ids, KvCache& cache, View logits);
+  /// One token for each sequence; logits [sequences, vocab] f32. A row's bits are the same alone and in any batch.
+  void step(std::span<const int32_t> ids, std::span<KvCache* const> caches, View logits);
+  [[nodiscard]] const LlamaConfig& config() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cria
