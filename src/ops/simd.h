@@ -52,10 +52,8 @@ static inline Vec load(const f16* p, Mask m) {
 }
 static inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
 static inline void store(float* p, Vec v, Mask m) { _mm512_mask_storeu_ps(p, m, v); }
+/// In integers even where the processor has an instruction: that one turns denormals into zeros.
 static inline __m256i to_bf16(Vec v) {
-#ifdef __AVX512BF16__
-  return (__m256i)_mm512_cvtneps_pbh(v);
-#else
   const __m512i u = _mm512_castps_si512(v);
   const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
   __m512i r =
@@ -64,7 +62,6 @@ static inline __m256i to_bf16(Vec v) {
   r = _mm512_mask_mov_epi32(r, nan,
                             _mm512_or_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(0x40)));
   return _mm512_cvtepi32_epi16(r);
-#endif
 }
 static inline void store(bf16* p, Vec v) { _mm256_storeu_si256((__m256i*)p, to_bf16(v)); }
 static inline void store(bf16* p, Vec v, Mask m) { _mm256_mask_storeu_epi16(p, m, to_bf16(v)); }
@@ -184,10 +181,10 @@ static inline Vec exp2i(Vec n) {
 #endif
 
 /// e^x to about 1 ulp on [-87, 88]; below it goes to a tiny number that is 0 for every use here,
-/// above it saturates. Range reduction by ln 2 in two parts, then the degree-6 polynomial of
-/// Cephes' expf.
+/// above it saturates. NaN stays NaN (max and min return their second operand then). Range
+/// reduction by ln 2 in two parts, then the degree-6 polynomial of Cephes' expf.
 static inline Vec exp(Vec x) {
-  x = min(max(x, set1(-87.33654f)), set1(88.0f));
+  x = min(set1(88.0f), max(set1(-87.33654f), x));
   const Vec n = round(mul(x, set1(1.44269504088896341f)));
   Vec r = fma(n, set1(-0.693359375f), x);
   r = fma(n, set1(2.12194440e-4f), r);
@@ -201,11 +198,45 @@ static inline Vec exp(Vec x) {
   return mul(p, exp2i(n));
 }
 
-/// Calls body(i, mask) over [0, n) in steps of kLanes; the last mask may be partial. Loads and
-/// stores take the mask.
+/// Stands for a mask with every lane set; loads and stores with it are the plain ones.
+struct AllLanes {
+  operator Mask() const { return first(kLanes); }  // NOLINT: serves wherever a Mask is asked for
+};
+template <class T>
+static inline Vec load(const T* p, AllLanes) {
+  return load(p);
+}
+template <class T>
+static inline void store(T* p, Vec v, AllLanes) {
+  store(p, v);
+}
+
+/// Calls body(i, mask) over [0, n) in steps of kLanes. Loads and stores take the mask. A body with
+/// an `auto` mask gets AllLanes for the full steps and a Mask for the rest.
 template <class Body>
 static inline void for_lanes(int64_t n, Body body) {
-  for (int64_t i = 0; i < n; i += kLanes) body(i, first(n - i));
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) body(i, AllLanes{});
+  if (i < n) body(i, first(n - i));
+}
+
+/// A C++ type as a value.
+template <class T>
+struct Type {
+  using type = T;
+};
+
+/// Calls body(Type<float>), body(Type<f16>) or body(Type<bf16>): whichever `dtype` is.
+template <class Body>
+static inline void with_type(DType dtype, Body body) {
+  switch (dtype) {
+    case DType::f16:
+      return body(Type<f16>{});
+    case DType::bf16:
+      return body(Type<bf16>{});
+    default:
+      return body(Type<float>{});
+  }
 }
 
 }  // namespace cria::ops::CRIA_ISA
