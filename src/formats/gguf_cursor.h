@@ -1,12 +1,12 @@
 // Reading a GGUF byte by byte, never past the end. Shared by the sources of the reader.
 #pragma once
 
-#include <cstring>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "base/bytes.h"
 #include "base/error.h"
 #include "formats/gguf.h"
 
@@ -39,15 +39,10 @@ class GgufCursor {
     position_ += count;
     return bytes_.subspan(position_ - count, count);
   }
-  std::string_view text(uint64_t count) {
-    const auto bytes = take(count);
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
+  std::string_view text(uint64_t count) { return text_of(take(count)); }
   template <class T>
   T number() {
-    T value;
-    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
-    return value;
+    return load_le<T>(take(sizeof(T)), 0);
   }
   /// A u64 length and that many bytes.
   std::string_view string(uint64_t limit) {

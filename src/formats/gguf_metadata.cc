@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/bytes.h"
 #include "formats/gguf_cursor.h"
 
 namespace cria {
@@ -38,29 +39,22 @@ constexpr std::array kTensorTypes = {
     TensorType{30, DType::bf16},
 };
 
-template <class T>
-T load(std::span<const std::byte> bytes, uint64_t index) {
-  T value;
-  std::memcpy(&value, bytes.subspan(index * sizeof(T), sizeof(T)).data(), sizeof(T));
-  return value;
-}
-
 int64_t load_int(const GgufEntry& e, uint64_t i) {
   switch (e.type) {
     case GgufType::u8:
-      return load<uint8_t>(e.bytes, i);
+      return load_le<uint8_t>(e.bytes, i * sizeof(uint8_t));
     case GgufType::i8:
-      return load<int8_t>(e.bytes, i);
+      return load_le<int8_t>(e.bytes, i * sizeof(int8_t));
     case GgufType::u16:
-      return load<uint16_t>(e.bytes, i);
+      return load_le<uint16_t>(e.bytes, i * sizeof(uint16_t));
     case GgufType::i16:
-      return load<int16_t>(e.bytes, i);
+      return load_le<int16_t>(e.bytes, i * sizeof(int16_t));
     case GgufType::u32:
-      return load<uint32_t>(e.bytes, i);
+      return load_le<uint32_t>(e.bytes, i * sizeof(uint32_t));
     case GgufType::i32:
-      return load<int32_t>(e.bytes, i);
+      return load_le<int32_t>(e.bytes, i * sizeof(int32_t));
     default:
-      return load<int64_t>(e.bytes, i);
+      return load_le<int64_t>(e.bytes, i * sizeof(int64_t));
   }
 }
 
@@ -109,15 +103,15 @@ std::optional<uint64_t> GgufReader::uint(std::string_view key) const {
   const GgufEntry* e =
       typed(key, false, {GgufType::u32, GgufType::u64, GgufType::u16, GgufType::u8});
   if (e == nullptr) return std::nullopt;
-  return e->type == GgufType::u64 ? load<uint64_t>(e->bytes, 0)
+  return e->type == GgufType::u64 ? load_le<uint64_t>(e->bytes, 0)
                                   : static_cast<uint64_t>(load_int(*e, 0));
 }
 
 std::optional<double> GgufReader::number(std::string_view key) const {
   const GgufEntry* e = typed(key, false, {GgufType::f32, GgufType::f64});
   if (e == nullptr) return std::nullopt;
-  return e->type == GgufType::f32 ? static_cast<double>(load<float>(e->bytes, 0))
-                                  : load<double>(e->bytes, 0);
+  return e->type == GgufType::f32 ? static_cast<double>(load_le<float>(e->bytes, 0))
+                                  : load_le<double>(e->bytes, 0);
 }
 
 std::optional<bool> GgufReader::flag(std::string_view key) const {
@@ -146,8 +140,9 @@ std::optional<std::vector<float>> GgufReader::floats(std::string_view key) const
   if (e == nullptr) return std::nullopt;
   std::vector<float> out(e->count);
   for (uint64_t i = 0; i < e->count; ++i)
-    out[i] = e->type == GgufType::f32 ? load<float>(e->bytes, i)
-                                      : static_cast<float>(load<double>(e->bytes, i));
+    out[i] = e->type == GgufType::f32
+                 ? load_le<float>(e->bytes, i * sizeof(float))
+                 : static_cast<float>(load_le<double>(e->bytes, i * sizeof(double)));
   return out;
 }
 

@@ -2,8 +2,11 @@
 
 For each type there is a tensor NAME and, dequantised by the peer's numpy code, NAME.expected (F32).
 Blocks are random bits; only their f16 scales are kept tame. Needs: pip install gguf numpy.
-Usage: python make_gguf.py [OUTPUT_FOLDER]
+Usage: python make_gguf.py [MODEL.gguf]
+With SmolLM2-135M-Instruct.Q4_1.gguf it also writes gguf/smollm2_sha256.txt, one line a tensor: the
+SHA-256 of its values as the peer dequantises them (f32, little-endian), and its name.
 """
+import hashlib
 import pathlib
 import sys
 from importlib.metadata import version
@@ -67,4 +70,15 @@ def main(folder):
     w.close()
 
 
-main(pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent / "gguf"))
+def hash_model(model, output):
+    with output.open("w") as f:
+        f.write(f"# gguf {version('gguf')}, numpy {np.__version__}\n")
+        for t in gguf.GGUFReader(model).tensors:
+            values = np.ascontiguousarray(gguf.dequantize(t.data, t.tensor_type), "<f4")
+            f.write(f"{hashlib.sha256(values.tobytes()).hexdigest()} {t.name}\n")
+
+
+FOLDER = pathlib.Path(__file__).parent / "gguf"
+main(FOLDER)
+if len(sys.argv) > 1:
+    hash_model(sys.argv[1], FOLDER / "smollm2_sha256.txt")
