@@ -46,7 +46,8 @@ struct MindRecordRow {
 
 /// Writes a data set that real MindSpore reads: for one shard the layout is byte for byte that of
 /// MindSpore after a single write_raw_data call. Nothing is seen under the final names before
-/// commit(); memory does not grow with the number of rows (8 bytes a page apart).
+/// commit(); until then memory does not grow with the number of rows, and commit() takes 16 bytes a
+/// row.
 class MindRecordWriter {
  public:
   struct Options {
