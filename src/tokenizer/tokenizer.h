@@ -35,6 +35,7 @@ struct Vocabulary {
   std::vector<TokenId> end_of_turn;  // further ids that end a reply (eot, eom, im_end)
   std::string chat_template;         // as found; compared with known ones, never run
   std::string fingerprint;           // SHA-256 (hex) of ids, pieces, merges and specials
+  std::string source;                // the file, for messages
 };
 
 struct EncodeOptions {
@@ -46,11 +47,13 @@ struct EncodeOptions {
 /// Immutable; safe to share between threads.
 class Tokenizer {
  public:
+  /// Checks the vocabulary (tokenizer/vocabulary.h) and fills an empty fingerprint.
   explicit Tokenizer(Vocabulary vocabulary);
   ~Tokenizer();
   Tokenizer(Tokenizer&&) noexcept;
 
-  /// `text` must be valid UTF-8. O(n log n) for any input; no cuts, no normalisation unless asked.
+  /// `text` must be valid UTF-8, else UsageError. O(n log n) for any input; no cuts, no
+  /// normalisation unless asked. bos or eos without such a token: UsageError.
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text,
                                             const EncodeOptions& options = {}) const;
   /// Appends to `out`; the form the data pipeline uses.
