@@ -13,8 +13,9 @@ namespace cria::ops {
 /// Throws UsageError for an id outside [0, V).
 void embedding(std::span<const int32_t> ids, ConstView table, View out, const Exec& exec);
 
-/// dtable[ids[t]] += dout[t]; tokens of one id are summed in token order, then added.  dtable [V,
-/// hidden] f32.
+/// dtable[ids[t]] += dout[t]; tokens of one id are summed in f32 in token order, then added.
+///   dout [tokens, hidden] f32, f16 or bf16; dtable [V, hidden] f32
+/// Throws UsageError for an id outside [0, V).
 void embedding_backward(std::span<const int32_t> ids, ConstView dout, View dtable,
                         const Exec& exec);
 

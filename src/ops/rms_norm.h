@@ -23,10 +23,14 @@ void add_rms_norm(View x, ConstView branch, ConstView weight, float eps, View y,
                   const Exec& exec);
 
 /// Given dy = dL/dy:
-///   dx[t, i]   += rstd[t] * (dy[t, i] * weight[i] - x[t, i] * rstd[t]^2 * mean_j(dy[t, j] *
-///   weight[j] * x[t, j])) dweight[i] += sum_t dy[t, i] * x[t, i] * rstd[t]          (the sum over
-///   all tokens is finished, then added) dx [tokens, hidden] holds the gradient that comes along
-///   the residual; dweight [1, hidden] f32
+///   dx[t, i]   += rstd[t] * (dy[t, i] * weight[i]
+///                            - x[t, i] * rstd[t]^2 * mean_j(dy[t, j] * weight[j] * x[t, j]))
+///   dweight[i] += sum_t dy[t, i] * x[t, i] * rstd[t]
+///
+///   x, dy    [tokens, hidden]  f32, f16 or bf16; x is what forward normalised
+///   rstd     [1, tokens] f32   forward's
+///   dx       [tokens, hidden]  f32, f16 or bf16; holds the gradient that comes along the residual
+///   dweight  [1, hidden] f32   the sum over all tokens is finished, then added
 void rms_norm_backward(ConstView x, ConstView weight, ConstView rstd, ConstView dy, View dx,
                        View dweight, const Exec& exec);
 

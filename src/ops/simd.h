@@ -220,6 +220,23 @@ static inline void for_lanes(int64_t n, Body body) {
   if (i < n) body(i, first(n - i));
 }
 
+/// Sums term(sum so far, i, mask), which returns the sum with its lanes added, over [0, n): in four
+/// interleaved sums, so that additions need not wait for each other. The order depends on n only.
+template <class Term>
+static inline float sum_lanes(int64_t n, Term term) {
+  Vec a = zero(), b = zero(), c = zero(), d = zero();
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    a = term(a, i, AllLanes{});
+    b = term(b, i + kLanes, AllLanes{});
+    c = term(c, i + 2 * kLanes, AllLanes{});
+    d = term(d, i + 3 * kLanes, AllLanes{});
+  }
+  for (; i + kLanes <= n; i += kLanes) a = term(a, i, AllLanes{});
+  if (i < n) b = term(b, i, first(n - i));
+  return sum(add(add(a, b), add(c, d)));
+}
+
 /// A C++ type as a value.
 template <class T>
 struct Type {
