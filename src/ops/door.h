@@ -49,6 +49,8 @@ class Pieces {
         piece_rows_(std::max<int64_t>(1, kElements / std::max<int64_t>(1, cols))),
         per_row_((cols + kElements - 1) / kElements) {}
   [[nodiscard]] int64_t count() const { return (rows_ + piece_rows_ - 1) / piece_rows_ * per_row_; }
+  /// Pieces that a row is cut into; more than 1 only for rows of more than 16 Ki elements.
+  [[nodiscard]] int64_t per_row() const { return per_row_; }
   [[nodiscard]] Piece at(int64_t i) const {
     const int64_t row = i / per_row_ * piece_rows_, col = i % per_row_ * kElements;
     return {row, std::min(piece_rows_, rows_ - row), col, std::min(kElements, cols_ - col)};
