@@ -1,0 +1,137 @@
+#include "model/decoder_layer.h"
+
+#include <cstring>
+
+#include "ops/elementwise.h"
+#include "ops/rms_norm.h"
+#include "ops/swiglu.h"
+
+namespace cria {
+namespace {
+
+// Windows of the packed [q, k, v].
+template <class V>
+struct Packed {
+  V q, k, v, rotated;  // rotated: q and k together
+};
+template <class V>
+Packed<V> unpack(V qkv, const ops::HeadShape& s) {
+  const int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+  return {qkv.col_range(0, q), qkv.col_range(q, kv), qkv.col_range(q + kv, kv),
+          qkv.col_range(0, q + kv)};
+}
+
+// Appends the new tokens' keys or values behind those that the cache holds.
+void append(ConstView rows, View cache, const KvCache& state, int64_t head_dim) {
+  const auto bytes = static_cast<size_t>(bytes_of(rows.dtype, head_dim));
+  for (int64_t t = 0; t < rows.rows; ++t) {
+    for (int64_t h = 0; h < rows.cols / head_dim; ++h) {
+      std::memcpy(cache.at(h * state.capacity() + state.length() + t, 0), rows.at(t, h * head_dim),
+                  bytes);
+    }
+  }
+}
+
+// Norms' gradients are only ever added.
+void clear_for(ops::Into into, View grad, const ops::Exec& exec) {
+  if (into == ops::Into::write) ops::fill_zero(grad, exec);
+}
+
+}  // namespace
+
+DecoderLayer::DecoderLayer(const LlamaConfig& config, const ParamArena& weights, int64_t index)
+    : index_(index),
+      shape_{config.num_attention_heads, config.num_key_value_heads, config.head_dim},
+      eps_(static_cast<float>(config.rms_norm_eps)),
+      qkv_proj_(weights.qkv_proj(index)),
+      o_proj_(weights[weights.index().o_proj(index)]),
+      gate_up_proj_(weights.gate_up_proj(index)),
+      down_proj_(weights[weights.index().down_proj(index)]),
+      input_layernorm_(weights[weights.index().input_layernorm(index)]),
+      post_attention_layernorm_(weights[weights.index().post_attention_layernorm(index)]) {}
+
+void DecoderLayer::forward(const Context& context, LayerActivations& a, View output,
+                           LayerWorkspace& ws, const ops::Exec& exec) const {
+  ops::rms_norm(a.input, input_layernorm_, eps_, ws.normed, a.input_rstd, exec);
+  project(ws.normed, qkv_proj_, a.qkv, context, exec);
+  ops::rope(unpack(a.qkv, shape_).rotated, context.positions, context.rope, ops::Turn::forward,
+            exec);
+  attend(context, a, ws, exec);
+  project(a.attended, o_proj_, a.middle, context, exec);
+
+  ops::add_rms_norm(a.middle, a.input, post_attention_layernorm_, eps_, ws.normed, a.middle_rstd,
+                    exec);
+  project(ws.normed, gate_up_proj_, a.gate_up, context, exec);
+  if (output.data == nullptr) return;
+  ops::swiglu(a.gate_up, ws.hidden, exec);
+  project(ws.hidden, down_proj_, output, context, exec);
+  ops::add(output, a.middle, exec);
+}
+
+void DecoderLayer::backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,
+                            ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const {
+  const ParamIndex& index = grads.index();
+  // MLP. dx is the gradient of down_proj's output as well as of the residual stream that goes round it.
+  ops::swiglu(a.gate_up, ws.hidden, exec);
+  ops::linear_weight_grad(dx, ws.hidden, grads[index.down_proj(index_)], exec, into);
+  ops::linear_input_grad(dx, down_proj_, ws.d_hidden, exec);
+  const View d_gate_up = a.gate_up;
+  ops::swiglu_backward(a.gate_up, ws.d_hidden, d_gate_up, exec);
+  ops::rms_norm(a.middle, post_attention_layernorm_, eps_, ws.normed, {}, exec);
+  ops::linear_weight_grad(d_gate_up, ws.normed, grads.gate_up_proj(index_), exec, into);
+  ops::linear_input_grad(d_gate_up, gate_up_proj_, ws.d_normed, exec);
+  const View d_post_norm = grads[index.post_attention_layernorm(index_)];
+  clear_for(into, d_post_norm, exec);
+  ops::rms_norm_backward(a.middle, post_attention_layernorm_, a.middle_rstd, ws.d_normed, dx,
+                         d_post_norm, exec);
+
+  // Attention, likewise.
+  ops::linear_weight_grad(dx, a.attended, grads[index.o_proj(index_)], exec, into);
+  ops::linear_input_grad(dx, o_proj_, ws.d_attended, exec);
+  const auto [q, k, v, rotated] = unpack(ConstView(a.qkv), shape_);
+  const auto [dq, dk, dv, d_rotated] = unpack(ws.d_qkv, shape_);
+  ops::attention_backward(q, k, v, a.attended, a.lse, ws.d_attended, context.sequences, shape_, dq,
+                          dk, dv, exec);
+  ops::rope(d_rotated, context.positions, context.rope, ops::Turn::backward, exec);
+  ops::rms_norm(a.input, input_layernorm_, eps_, ws.normed, {}, exec);
+  ops::linear_weight_grad(ws.d_qkv, ws.normed, grads.qkv_proj(index_), exec, into);
+  ops::linear_input_grad(ws.d_qkv, qkv_proj_, ws.d_normed, exec);
+  const View d_input_norm = grads[index.input_layernorm(index_)];
+  clear_for(into, d_input_norm, exec);
+  ops::rms_norm_backward(a.input, input_layernorm_, a.input_rstd, ws.d_normed, dx, d_input_norm,
+                         exec);
+}
+
+void DecoderLayer::project(ConstView x, ConstView w, View y, const Context& context,
+                           const ops::Exec& exec) const {
+  if (context.few_rows) {
+    ops::linear_decode(x, w, y, exec);
+  } else {
+    ops::linear(x, w, y, exec);
+  }
+}
+
+void DecoderLayer::attend(const Context& context, LayerActivations& a, LayerWorkspace& ws,
+                          const ops::Exec& exec) const {
+  const auto [q, k, v, rotated] = unpack(ConstView(a.qkv), shape_);
+  if (context.caches.empty()) {
+    ops::attention(q, k, v, context.sequences, shape_, a.attended, a.lse, exec);
+    return;
+  }
+  ws.cached.clear();
+  for (size_t i = 0; i < context.caches.size(); ++i) {
+    KvCache& cache = *context.caches[i];
+    const int64_t begin = context.sequences[i], count = context.sequences[i + 1] - begin;
+    append(k.row_range(begin, count), cache.keys(index_), cache, shape_.head_dim);
+    append(v.row_range(begin, count), cache.values(index_), cache, shape_.head_dim);
+    ws.cached.push_back({.first_row = begin,
+                         .count = count,
+                         .first_position = cache.length(),
+                         .k = cache.keys(index_),
+                         .v = cache.values(index_),
+                         .capacity = cache.capacity()});
+  }
+  ops::attention_cached(q, ws.cached, shape_, a.attended, exec);
+}
+
+}  // namespace cria

@@ -1,0 +1,80 @@
+// One decoder layer: forward on one screen, backward mirrored beneath it. The same body serves training (documents laid end to
+// end) and generation (sequences with caches).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/config.h"
+#include "model/llama.h"
+#include "model/params.h"
+#include "ops/attention.h"
+#include "ops/exec.h"
+#include "ops/linear.h"
+#include "ops/rope.h"
+
+namespace cria {
+
+// T tokens, h hidden_size, H query heads, K key/value heads, D head_dim, F intermediate_size.
+
+/// What the tokens of a call are to each other.
+struct Context {
+  std::span<const int32_t> positions;  // of each token in its sequence
+  const ops::RopeTable& rope;
+  std::span<const int64_t>
+      sequences;  // row offsets: first 0, last T; attention stays inside a sequence
+  std::span<KvCache* const> caches;  // one for each sequence, or none: the rows are whole documents
+  bool few_rows = false;  // a decode step: products stream the weights (ops::linear_decode)
+};
+
+/// What forward leaves for backward. Norms' outputs and silu(gate) * up are not kept: making them again costs two passes over
+/// memory and saves a third of it.
+struct LayerActivations {
+  View input;        // [T, h] residual stream before the layer
+  View input_rstd;   // [1, T] f32
+  View qkv;          // [T, (H + 2K) * D], rotated
+  View attended;     // [T, H * D]
+  View lse;          // [T, H] f32
+  View middle;       // [T, h] residual stream between attention and MLP
+  View middle_rstd;  // [1, T] f32
+  View gate_up;      // [T, 2F]; backward leaves its gradient here
+};
+
+/// Memory that layers share, because nothing in it outlives a layer's forward or backward.
+struct LayerWorkspace {
+  View normed;                                 // [T, h]
+  View hidden;                                 // [T, F]
+  View d_normed, d_hidden, d_attended, d_qkv;  // shaped like what they are the gradient of
+  std::vector<ops::CachedSequence> cached;     // one for each sequence of a call with caches
+};
+
+class DecoderLayer {
+ public:
+  /// Layer `index` of the model; the weights' memory outlives the object.
+  DecoderLayer(const LlamaConfig& config, const ParamArena& weights, int64_t index);
+
+  /// output [T, h] = the residual stream after the layer; may be the same memory as a.input, but then backward is lost.
+  /// An empty output stops when all activations are made: all that recomputation needs.
+  void forward(const Context& context, LayerActivations& a, View output, LayerWorkspace& ws,
+               const ops::Exec& exec) const;
+
+  /// dx [T, h] holds the gradient of the output and gets that of the input. Weight gradients are written to `grads` or added
+  /// to it, each complete over all tokens. Only for documents.
+  void backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,
+                ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const;
+
+ private:
+  void project(ConstView x, ConstView w, View y, const Context& context,
+               const ops::Exec& exec) const;
+  void attend(const Context& context, LayerActivations& a, LayerWorkspace& ws,
+              const ops::Exec& exec) const;
+
+  int64_t index_;
+  ops::HeadShape shape_;
+  float eps_;
+  ConstView qkv_proj_, o_proj_, gate_up_proj_, down_proj_, input_layernorm_,
+      post_attention_layernorm_;
+};
+
+}  // namespace cria

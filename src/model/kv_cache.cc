@@ -1,0 +1,53 @@
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+#include "model/llama.h"
+
+namespace cria {
+namespace {
+
+constexpr int64_t kFirstCapacity = 64;
+
+// The rows of every head move from one spacing to another.
+Tensor regrown(const Tensor& old, int64_t heads, int64_t old_capacity, int64_t capacity,
+               int64_t filled, int64_t head_dim, DType dtype) {
+  Tensor grown(dtype, heads * capacity, head_dim);
+  if (filled == 0) return grown;
+  for (int64_t h = 0; h < heads; ++h) {
+    std::memcpy(grown.view().at(h * capacity, 0), old.view().at(h * old_capacity, 0),
+                static_cast<size_t>(bytes_of(dtype, filled * head_dim)));
+  }
+  return grown;
+}
+
+}  // namespace
+
+KvCache::KvCache(const LlamaConfig& config, DType dtype)
+    : kv_heads_(config.num_key_value_heads),
+      head_dim_(config.head_dim),
+      max_length_(config.max_position_embeddings),
+      dtype_(dtype),
+      keys_(static_cast<size_t>(config.num_hidden_layers)),
+      values_(static_cast<size_t>(config.num_hidden_layers)) {}
+
+void KvCache::reserve(int64_t tokens) {
+  require(tokens >= 0 && tokens <= max_length_ - length_,
+          "{} tokens after the {} already read are more than the model's context of {}", tokens,
+          length_, max_length_);
+  const int64_t needed = length_ + tokens;
+  if (needed <= capacity_) return;
+  const int64_t capacity = std::min(max_length_, std::max({needed, 2 * capacity_, kFirstCapacity}));
+  // All new memory is there before anything changes, so that running out of it leaves the cache whole.
+  std::vector<Tensor> keys, values;
+  for (size_t i = 0; i < keys_.size(); ++i) {
+    keys.push_back(regrown(keys_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_));
+    values.push_back(
+        regrown(values_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_));
+  }
+  keys_ = std::move(keys);
+  values_ = std::move(values);
+  capacity_ = capacity;
+}
+
+}  // namespace cria

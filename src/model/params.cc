@@ -1,0 +1,127 @@
+#include "model/params.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/thread_pool.h"
+
+namespace cria {
+namespace {
+
+Param matrix(std::string name, int64_t out, int64_t in, int tp_dim, int layer) {
+  return {.name = std::move(name), .shape = {out, in}, .tp_dim = tp_dim, .layer = layer};
+}
+
+Param norm(std::string name, int64_t size, int layer) {
+  return {.name = std::move(name), .shape = {size}, .decay = false, .layer = layer};
+}
+
+// Matrices that open a block are split by rows (each rank makes some of the outputs), those that close it by columns.
+constexpr int kByRows = 0, kByColumns = 1;
+
+}  // namespace
+
+std::vector<Param> llama_params(const LlamaConfig& c) {
+  const int64_t hidden = c.hidden_size, q = c.num_attention_heads * c.head_dim,
+                kv = c.num_key_value_heads * c.head_dim;
+  std::vector<Param> list;
+  list.push_back(matrix("model.embed_tokens.weight", c.vocab_size, hidden, kByRows, -1));
+  for (int i = 0; i < static_cast<int>(c.num_hidden_layers); ++i) {
+    const std::string at = fmt::format("model.layers.{}.", i);
+    list.push_back(matrix(at + "self_attn.q_proj.weight", q, hidden, kByRows, i));
+    list.push_back(matrix(at + "self_attn.k_proj.weight", kv, hidden, kByRows, i));
+    list.push_back(matrix(at + "self_attn.v_proj.weight", kv, hidden, kByRows, i));
+    list.push_back(matrix(at + "self_attn.o_proj.weight", hidden, q, kByColumns, i));
+    list.push_back(matrix(at + "mlp.gate_proj.weight", c.intermediate_size, hidden, kByRows, i));
+    list.push_back(matrix(at + "mlp.up_proj.weight", c.intermediate_size, hidden, kByRows, i));
+    list.push_back(matrix(at + "mlp.down_proj.weight", hidden, c.intermediate_size, kByColumns, i));
+    list.push_back(norm(at + "input_layernorm.weight", hidden, i));
+    list.push_back(norm(at + "post_attention_layernorm.weight", hidden, i));
+  }
+  list.push_back(norm("model.norm.weight", hidden, -1));
+  if (!c.tie_word_embeddings)
+    list.push_back(matrix("lm_head.weight", c.vocab_size, hidden, kByRows, -1));
+  return list;
+}
+
+int64_t count_parameters(const LlamaConfig& config) {
+  int64_t count = 0;
+  for (const Param& p : llama_params(config)) count += p.elements();
+  return count;
+}
+
+ParamArena::ParamArena(const LlamaConfig& config, DType dtype)
+    : params_(llama_params(config)), index_(config) {
+  offsets_.reserve(params_.size() + 1);
+  offsets_.push_back(0);
+  for (const Param& p : params_) offsets_.push_back(offsets_.back() + p.elements());
+  memory_ = Tensor(dtype, 1, offsets_.back());
+}
+
+template <class V>
+V ParamArena::window(V memory, int64_t i, int64_t count) const {
+  const auto first = static_cast<size_t>(i);
+  const auto end = first + static_cast<size_t>(count);
+  check(i >= 0 && end <= params_.size(), "a parameter's index lies inside the table");
+  const int64_t cols = params_[first].cols();
+  const int64_t rows = (offsets_[end] - offsets_[first]) / cols;
+  return {memory.at(0, offsets_[first]), memory.dtype, rows, cols};
+}
+template View ParamArena::window(View, int64_t, int64_t) const;
+template ConstView ParamArena::window(ConstView, int64_t, int64_t) const;
+
+namespace {
+
+template <class T>
+void fill_rows(View part, double std, uint64_t seed, int64_t param, int64_t first_element) {
+  for (int64_t r = 0; r < part.rows; ++r) {
+    for (T& value : part.row<T>(r)) {
+      const double normal =
+          random_normal(seed, static_cast<uint64_t>(param), static_cast<uint64_t>(first_element++));
+      value = T(static_cast<float>(std * normal));
+    }
+  }
+}
+
+template <class T>
+void fill_ones(View norm_weight) {
+  std::ranges::fill(norm_weight.row<T>(0), T(1.0f));
+}
+
+template <class T>
+void init_typed(ParamArena& weights, uint64_t seed, ThreadPool& pool) {
+  constexpr int64_t elements_at_once = 1 << 16;
+  for (int64_t i = 0; i < std::ssize(weights.params()); ++i) {
+    const Param& param = weights.params()[static_cast<size_t>(i)];
+    const View all = weights[i];
+    if (param.is_norm()) {
+      fill_ones<T>(all);
+      continue;
+    }
+    const int64_t rows = std::max<int64_t>(1, elements_at_once / param.cols());
+    pool.parallel_for((all.rows + rows - 1) / rows, [&](int64_t piece) {
+      const int64_t begin = piece * rows;
+      fill_rows<T>(all.row_range(begin, std::min(rows, all.rows - begin)), param.init_std, seed, i,
+                   begin * param.cols());
+    });
+  }
+}
+
+}  // namespace
+
+void init_parameters(ParamArena& weights, uint64_t seed, ThreadPool& pool) {
+  switch (weights.dtype()) {
+    case DType::f32:
+      return init_typed<float>(weights, seed, pool);
+    case DType::f16:
+      return init_typed<f16>(weights, seed, pool);
+    case DType::bf16:
+      return init_typed<bf16>(weights, seed, pool);
+    default:
+      throw UsageError(fmt::format("weights cannot be initialised as {}, expected F32, F16 or BF16",
+                                   name_of(weights.dtype())));
+  }
+}
+
+}  // namespace cria
