@@ -1,0 +1,68 @@
+#include "ops/grad_norm.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "ops/window.h"
+
+namespace cria::ops {
+namespace {
+
+ThreadPool& pool() {
+  static ThreadPool p(2);
+  return p;
+}
+Exec fast() { return {pool()}; }
+Exec reference() { return {pool(), true}; }
+
+TEST(SquaredNorm, AgreesWithTheReferenceForEveryWidth) {
+  for (const int64_t n : kWidths) {
+    Window x(DType::f32, 5, n, 1);
+    const double expected = squared_norm(x, reference());
+    // Squares of f32 are exact in f64; only the order of the sum differs.
+    EXPECT_NEAR(squared_norm(x, fast()), expected, expected * 5 * static_cast<double>(n) * 0x1p-53);
+  }
+}
+
+TEST(SquaredNorm, CountsEveryElementOfLongRows) {
+  Tensor x(DType::f32, 2, 50'001);
+  for (float& v : x.span<float>()) v = 3;
+  EXPECT_EQ(squared_norm(x, fast()), 9.0 * 2 * 50'001);
+}
+
+TEST(SquaredNorm, DoesNotOverflowWhereF32Would) {
+  Tensor x(DType::f32, 1, 2);
+  x.span<float>()[0] = x.span<float>()[1] = 1e30f;
+  EXPECT_NEAR(squared_norm(x, fast()), 2e60, 1e54);
+}
+
+TEST(SquaredNorm, NanAndInfinityComeThrough) {
+  for (const size_t at : {size_t{0}, size_t{31}, size_t{40}}) {
+    Tensor x = random_matrix(DType::f32, 1, 41, 1);
+    x.span<float>()[at] = std::numeric_limits<float>::infinity();
+    EXPECT_TRUE(std::isinf(squared_norm(x, fast())));
+    x.span<float>()[at] = std::numeric_limits<float>::quiet_NaN();
+    EXPECT_TRUE(std::isnan(squared_norm(x, fast())));
+  }
+}
+
+TEST(SquaredNorm, SameBitsForAnyNumberOfThreads) {
+  const Tensor x = random_matrix(DType::f32, 70, 17'000, 1);
+  expect_same_bits_for_any_threads([&](const Exec& exec) {
+    Tensor out(DType::f64, 1, 1);
+    out.span<double>()[0] = squared_norm(x, exec);
+    return out;
+  });
+}
+
+TEST(SquaredNorm, OfNothingIsZeroAndOfHalvesAnError) {
+  Tensor none(DType::f32, 0, 5), half(DType::f16, 1, 5);
+  EXPECT_EQ(squared_norm(none, fast()), 0);
+  EXPECT_THROW(squared_norm(half, fast()), UsageError);
+}
+
+}  // namespace
+}  // namespace cria::ops
