@@ -3,7 +3,6 @@
 #include <queue>
 
 #include "base/error.h"
-#include "tokenizer/vocabulary.h"
 
 namespace cria {
 namespace {
@@ -25,8 +24,7 @@ BytePairMerger::BytePairMerger(const Vocabulary& vocabulary)
   for (int byte = 0; byte < 256; ++byte) {
     const char c = static_cast<char>(byte);
     of_byte_[byte] = pieces_.find({&c, 1});
-    if (of_byte_[byte] < 0)
-      bad_vocabulary(vocabulary, fmt::format("no token for the single byte 0x{:02x}", byte));
+    if (of_byte_[byte] < 0) of_byte_[byte] = vocabulary.unknown.value_or(-1);
   }
   if (!vocabulary.rank_is_id) pairs_.emplace(vocabulary, pieces_);
   if (!take_whole_) whole_ = std::make_unique<std::atomic<Whole>[]>(vocabulary.pieces.size());
@@ -67,9 +65,10 @@ void BytePairMerger::merge(std::string_view piece, std::vector<TokenId>& out) co
 void BytePairMerger::merge_short(std::string_view piece, std::vector<TokenId>& out) const {
   Part parts[kShort];
   Merge merges[kShort];  // merges[i]: parts i and i + 1
-  size_t count = piece.size();
-  for (size_t i = 0; i < count; ++i)
-    parts[i] = {static_cast<uint32_t>(i), 1, of_byte_[static_cast<unsigned char>(piece[i])]};
+  size_t count = 0;
+  for (size_t i = 0; i < piece.size(); ++i)
+    if (const TokenId id = of_byte_[static_cast<unsigned char>(piece[i])]; id >= 0)
+      parts[count++] = {static_cast<uint32_t>(i), 1, id};
   for (size_t i = 0; i + 1 < count; ++i) merges[i] = merge_of(piece, parts[i], parts[i + 1]);
   while (count > 1) {
     size_t best = 0;
@@ -97,9 +96,15 @@ void BytePairMerger::merge_long(std::string_view piece, std::vector<TokenId>& ou
     uint32_t previous, next;  // places of the neighbours
     uint32_t rank;            // of the merge with the next one, as last computed
   };
-  // The place of a node is the place of its first byte; `end` is one past the last.
-  const auto end = static_cast<uint32_t>(piece.size());
-  std::vector<Node> nodes(end);
+  // A node's place never changes, so places are in text order; `end` is one past the last.
+  std::vector<Node> nodes;
+  nodes.reserve(piece.size());
+  for (uint32_t i = 0; i < piece.size(); ++i) {
+    const auto place = static_cast<uint32_t>(nodes.size());
+    if (const TokenId id = of_byte_[static_cast<unsigned char>(piece[i])]; id >= 0)
+      nodes.push_back({{i, 1, id}, place - 1, place + 1, kNoMerge});
+  }
+  const auto end = static_cast<uint32_t>(nodes.size());
   // Lowest rank first, then leftmost: both in one number.
   std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> queue;
   const auto consider = [&](uint32_t at) {
@@ -108,8 +113,6 @@ void BytePairMerger::merge_long(std::string_view piece, std::vector<TokenId>& ou
         node.next == end ? kNoMerge : merge_of(piece, node.part, nodes[node.next].part).rank;
     if (node.rank != kNoMerge) queue.push(static_cast<uint64_t>(node.rank) << 32 | at);
   };
-  for (uint32_t i = 0; i < end; ++i)
-    nodes[i] = {{i, 1, of_byte_[static_cast<unsigned char>(piece[i])]}, i - 1, i + 1, kNoMerge};
   for (uint32_t i = 0; i < end; ++i) consider(i);
   while (!queue.empty()) {
     const auto at = static_cast<uint32_t>(queue.top());

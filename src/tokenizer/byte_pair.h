@@ -14,8 +14,7 @@ namespace cria {
 
 class BytePairMerger {
  public:
-  /// Borrows the vocabulary. Throws FormatError when one of the 256 bytes is no piece, or for the
-  /// reasons of PairTable.
+  /// Borrows the vocabulary, which passed check_vocabulary.
   explicit BytePairMerger(const Vocabulary& vocabulary);
 
   /// Appends the ids of the pre-token `piece`, which is not empty.
@@ -36,8 +35,8 @@ class BytePairMerger {
 
   PieceTable pieces_;
   std::optional<PairTable> pairs_;  // without it the rank of a pair is the id of the joined piece
-  TokenId of_byte_[256];
-  bool take_whole_;  // a pre-token that is a token is taken without merging
+  TokenId of_byte_[256];            // -1: dropped
+  bool take_whole_;                 // a pre-token that is a token is taken without merging
   std::unique_ptr<std::atomic<Whole>[]> whole_;  // by id, unless take_whole_
 };
 

@@ -80,7 +80,7 @@ Json model_of(const Vocabulary& v) {
         Json::array({texts[static_cast<size_t>(left)], texts[static_cast<size_t>(right)]}));
   return {{"type", "BPE"},
           {"dropout", nullptr},
-          {"unk_token", nullptr},
+          {"unk_token", v.unknown ? Json(texts[static_cast<size_t>(*v.unknown)]) : Json()},
           {"continuing_subword_prefix", nullptr},
           {"end_of_word_suffix", nullptr},
           {"fuse_unk", false},

@@ -32,6 +32,9 @@ struct Vocabulary {
   PreTokenizer pre_tokenizer = PreTokenizer::llama3;
   bool ignore_merges = false;  // a whole pre-token in the vocabulary is taken before any merging
   std::optional<TokenId> bos, eos, pad;
+  /// What a byte without a piece becomes; without it such a byte is dropped, as Hugging Face's
+  /// tokenizers and llama.cpp do (SmolLM2 lacks some control characters).
+  std::optional<TokenId> unknown;
   std::vector<TokenId> end_of_turn;  // further ids that end a reply (eot, eom, im_end)
   std::string chat_template;         // as found; compared with known ones, never run
   std::string fingerprint;           // SHA-256 (hex) of ids, pieces, merges and specials

@@ -41,6 +41,7 @@ class JsonVocabulary {
     read_model(model);
     read_added(root);
     place_pieces();
+    read_unknown(model);
     auto merges = read_merges(model);
     finish_vocabulary(v_, merges);
     return std::move(v_);
@@ -191,6 +192,17 @@ class JsonVocabulary {
                                        escaped(owner[id]->text)));
       }
     }
+  }
+
+  void read_unknown(object model) {
+    const auto name = get_or<std::string_view>(model, "unk_token", "");
+    if (name.empty()) return;
+    if (get_or(model, "fuse_unk", false))
+      bad_vocabulary(v_, "fuse_unk is set, which byte-level BPE does not have");
+    const auto at = std::ranges::find(entries_, name, &Entry::text);
+    if (at == entries_.end())
+      bad_vocabulary(v_, fmt::format("unk_token \"{}\" is no token", escaped(name)));
+    v_.unknown = static_cast<TokenId>(at->id);
   }
 
   std::vector<std::pair<std::string, std::string>> read_merges(object model) {

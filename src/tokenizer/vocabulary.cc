@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
-#include "tokenizer/byte_pair.h"
+#include "tokenizer/piece_table.h"
 #include "tokenizer/vocabulary_files.h"
 
 namespace cria {
@@ -36,6 +36,32 @@ void check_pieces(const Vocabulary& v) {
   }
 }
 
+// Everything but what check_pieces looks at.
+void check_tables(const Vocabulary& v, const PieceTable& table) {
+  for (const auto& [id, name] : {std::pair(v.bos, "bos"), std::pair(v.eos, "eos"),
+                                 std::pair(v.pad, "pad"), std::pair(v.unknown, "unknown")})
+    check_id(v, id, name);
+  for (const TokenId id : v.end_of_turn) check_id(v, id, "end-of-turn");
+  for (const auto& [left, right] : v.merges) {
+    check_id(v, left, "merge");
+    check_id(v, right, "merge");
+  }
+  for (size_t id = 0; id < v.pieces.size(); ++id) {
+    if (v.special[id]) continue;
+    const TokenId first = table.find(v.pieces[id]);
+    if (first != static_cast<TokenId>(id))
+      bad_vocabulary(v, fmt::format("tokens {} and {} are the same, \"{}\"", first, id,
+                                    escaped(v.pieces[id])));
+  }
+  if (v.rank_is_id) {
+    for (int byte = 0; byte < 256; ++byte)
+      if (const char c = static_cast<char>(byte); table.find({&c, 1}) < 0)
+        bad_vocabulary(v, fmt::format("no token for the single byte 0x{:02x}", byte));
+  } else {
+    const PairTable pairs(v, table);
+  }
+}
+
 // Bytes for the hash, gathered first: one call for all is much faster than one for each.
 class Canonical {
  public:
@@ -61,28 +87,14 @@ void bad_vocabulary(const Vocabulary& vocabulary, std::string reason) {
 
 void check_vocabulary(const Vocabulary& v) {
   check_pieces(v);
-  check_id(v, v.bos, "bos");
-  check_id(v, v.eos, "eos");
-  check_id(v, v.pad, "pad");
-  for (const TokenId id : v.end_of_turn) check_id(v, id, "end-of-turn");
-  for (const auto& [left, right] : v.merges) {
-    check_id(v, left, "merge");
-    check_id(v, right, "merge");
-  }
-  const BytePairMerger merger(v);
-  for (size_t id = 0; id < v.pieces.size(); ++id) {
-    if (v.special[id]) continue;
-    const TokenId first = merger.pieces().find(v.pieces[id]);
-    if (first != static_cast<TokenId>(id))
-      bad_vocabulary(v, fmt::format("tokens {} and {} are the same, \"{}\"", first, id,
-                                    escaped(v.pieces[id])));
-  }
+  check_tables(v, PieceTable(v));
 }
 
 std::string fingerprint_of(const Vocabulary& v) {
   Canonical out;
   out.number(static_cast<uint64_t>(v.pre_tokenizer));
   out.number((v.rank_is_id ? 1U : 0U) | (v.ignore_merges ? 2U : 0U));
+  out.number(static_cast<uint64_t>(v.unknown.value_or(-1)));
   out.number(v.pieces.size());
   for (size_t id = 0; id < v.pieces.size(); ++id) {
     out.number(v.special[id] ? 1 : 0);
@@ -142,7 +154,7 @@ void finish_vocabulary(Vocabulary& v,
     const size_t rank = v.merges.size();
     v.merges.emplace_back(known(left, rank), known(right, rank));
   }
-  check_vocabulary(v);
+  check_tables(v, table);
   v.fingerprint = fingerprint_of(v);
 }
 

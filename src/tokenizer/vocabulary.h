@@ -13,7 +13,7 @@ namespace cria {
 [[noreturn]] void bad_vocabulary(const Vocabulary& vocabulary, std::string reason);
 
 /// Throws FormatError when the tables do not fit together: sizes, ids out of range, empty or
-/// repeated pieces, a single byte without a token, merges that make no token or appear twice.
+/// repeated pieces, a single byte without a token where ranks are ids, merges that make no token or appear twice.
 void check_vocabulary(const Vocabulary& vocabulary);
 
 /// SHA-256 (hex) over the rank rule, the pre-tokeniser, every piece with its id and whether it is

@@ -1,6 +1,7 @@
 // Rows of the golden files: one JSON object a line.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
