@@ -1,0 +1,105 @@
+#include "data/alpaca.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/file.h"
+
+namespace cria {
+namespace {
+
+constexpr std::string_view kWithInput =
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n";
+constexpr std::string_view kWithoutInput =
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request.\n\n";
+
+// A JSON string as Python's json.dump(ensure_ascii=False) writes it.
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  for (const char c : text) {
+    switch (c) {
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      default:
+        if (static_cast<unsigned char>(c) < 0x20) {
+          out += fmt::format("\\u{:04x}", static_cast<unsigned char>(c));
+        } else {
+          out += c;
+        }
+    }
+  }
+  out += '"';
+}
+
+void append_turn(std::string& out, std::string_view from, std::string_view value) {
+  out += "      {\n        \"from\": ";
+  append_json_string(out, from);
+  out += ",\n        \"value\": ";
+  append_json_string(out, value);
+  out += "\n      }";
+}
+
+}  // namespace
+
+AlpacaRecord parse_alpaca(const JsonRecords& records, const JsonRecord& record, Json object) {
+  AlpacaRecord out;
+  out.instruction = take_string(records, record, object, "instruction");
+  out.output = take_string(records, record, object, "output");
+  if (const auto input = object.find("input"); input != object.end() && !input->is_null())
+    out.input = take_string(records, record, object, "input");
+  return out;
+}
+
+std::string alpaca_prompt(std::string_view instruction, std::string_view input) {
+  if (input.empty())
+    return fmt::format("{}### Instruction:\n{}\n\n### Response:", kWithoutInput, instruction);
+  return fmt::format("{}### Instruction:\n{}\n\n### Input:\n{}\n\n### Response:", kWithInput,
+                     instruction, input);
+}
+
+int64_t convert_alpaca(const std::string& in_path, const std::string& out_path,
+                       const ProgressCall& progress) {
+  JsonRecords records(in_path);
+  AtomicFile file(out_path);
+  int64_t count = 0;
+  std::string text;
+  for (JsonRecord record; records.next(record);) {
+    const AlpacaRecord alpaca = parse_alpaca(records, record, records.parse(record));
+    text = count == 0 ? "[\n" : ",\n";
+    text += fmt::format("  {{\n    \"id\": \"{}\",\n    \"conversations\": [\n", ++count);
+    append_turn(text, "human", alpaca_prompt(alpaca.instruction, alpaca.input));
+    text += ",\n";
+    append_turn(text, "gpt", alpaca.output);
+    text += "\n    ]\n  }";
+    file.write(text);
+    if (progress && count % 256 == 0) progress(records.position(), records.size());
+  }
+  file.write(count == 0 ? std::string_view("[]") : std::string_view("\n]"));
+  file.commit();
+  if (progress) progress(records.size(), records.size());
+  return count;
+}
+
+}  // namespace cria
