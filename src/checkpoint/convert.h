@@ -1,0 +1,57 @@
+// Writing weights for others, streaming: a Hugging Face folder, a PyTorch file, a MindSpore .ckpt, a GGUF.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "checkpoint/weight_source.h"
+#include "formats/gguf.h"
+
+namespace cria {
+
+enum class WeightFormat { hugging_face, torch, mindspore, gguf };
+
+struct ConvertOptions {
+  WeightFormat format = WeightFormat::hugging_face;
+  /// A file; for hugging_face a folder, which is made.
+  std::string output;
+  /// f32, f16 or bf16; nothing: as stored, where GGUF's blocks become bf16.
+  std::optional<DType> dtype;
+  /// hugging_face: shards of at most this many bytes.
+  int64_t max_shard_bytes = int64_t{5} << 30;
+  /// gguf: the tokenizer's keys, made by the caller; and a name for the model.
+  GgufMetadata tokenizer_metadata;
+  std::string name = "cria";
+  /// mindspore: tied models get a copy of the embedding as lm_head.weight.
+  bool copy_tied_head = true;
+  /// Called after each tensor: its name in the target's dialect, its shape, how many of how many.
+  std::function<void(const std::string& name, const std::vector<int64_t>& shape, size_t done,
+                     size_t total)>
+      progress;
+};
+
+/// Rows of a tensor, wherever they come from: a file, or a trained model in memory.
+struct WeightRows {
+  std::vector<TensorInfo> tensors;  // HF names, shapes and order; dtype: as stored
+  std::function<void(size_t index, int64_t begin, int64_t count, DType dtype,
+                     std::span<std::byte> out)>
+      read;
+};
+WeightRows rows_of(const WeightSource& source);
+WeightRows rows_of(const class ParamArena& weights);
+
+/// Random weights of a shape, made row by row as they are written: the same numbers as init_parameters.
+WeightRows random_rows(const LlamaConfig& config, DType dtype, uint64_t seed);
+
+/// Writes by the protocol of AtomicFile: nothing appears before all is there. A config is needed for hugging_face and gguf.
+/// Throws UsageError, IoError.
+void convert_weights(const WeightRows& weights, const std::optional<LlamaConfig>& config,
+                     const ConvertOptions& options);
+
+/// The dtype a tensor gets: the wanted one, else as stored, blocks as bf16.
+DType target_dtype(DType stored, std::optional<DType> wanted);
+/// "fp32", "fp16", "bf16" and MindFormers' "float32", "float16", "bfloat16". Throws UsageError naming the flag.
+DType parse_dtype(std::string_view text, std::string_view flag);
+
+}  // namespace cria

@@ -1,0 +1,81 @@
+// cria: picks the subcommand by the first word, or by the name the program was called by.
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "cli/commands.h"
+
+namespace cria::cli {
+
+std::span<const Entry> commands() {
+  static constexpr std::array entries = {
+      Entry{"alpaca-convert", "alpaca_converter", "Alpaca JSON to conversations", alpaca_convert},
+      Entry{"preprocess", "llama_preprocess", "conversations or text to MindRecord", preprocess},
+      Entry{"convert", "", "weights between all formats, any direction", convert},
+      Entry{"convert-weight", "convert_weight",
+            "the recipe's converter: Hugging Face to .ckpt and back", convert_weight},
+      Entry{"run", "", "train, finetune, eval or predict from a YAML file", run},
+      Entry{"run-llama3", "run_llama3", "the same with the recipe's flags", run_llama3},
+      Entry{"run-mindformer", "run_mindformer", "the same with the generic runner's flags",
+            run_mindformer},
+      Entry{"finetune", "", "weights and Alpaca data to a fine-tuned model, in one command",
+            finetune},
+      Entry{"generate", "", "continue prompts", generate},
+      Entry{"tokenize", "", "text to token ids and back, for comparison", tokenize},
+      Entry{"probe", "", "logits, losses, gradients and training steps, for comparison", probe},
+      Entry{"inspect", "", "what is in a file of any format we know", inspect},
+      Entry{"verify", "", "check the sums of a checkpoint", verify},
+  };
+  return entries;
+}
+
+namespace {
+
+void print_usage() {
+  fmt::print(
+      "cria {}: raise your own Llama 3\n\nusage: cria COMMAND [flags]      cria COMMAND --help\n\n",
+      CRIA_VERSION);
+  for (const Entry& e : commands()) {
+    const std::string also =
+        e.recipe_name.empty() ? "" : fmt::format("  (also as {})", e.recipe_name);
+    fmt::print("  {:<16}{}{}\n", e.name, e.job, also);
+  }
+}
+
+int dispatch(int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  const std::string program = argc > 0 ? base_name(argv[0]) : "cria";
+  for (const Entry& e : commands()) {
+    if (!e.recipe_name.empty() && e.recipe_name == program) return e.command(program, words);
+  }
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") {
+    print_usage();
+    return 0;
+  }
+  if (words[0] == "--version") {
+    fmt::print("cria {}\n", CRIA_VERSION);
+    return 0;
+  }
+  std::string wanted = words[0];
+  std::replace(wanted.begin(), wanted.end(), '_', '-');
+  std::vector<std::string> names;
+  for (const Entry& e : commands()) {
+    if (e.name == wanted) return e.command("cria " + wanted, {words.begin() + 1, words.end()});
+    names.emplace_back(e.name);
+  }
+  const auto guess = nearest(wanted, names);
+  throw UsageError(fmt::format("cria: unknown command \"{}\"; try: {}", escaped(words[0]),
+                               guess ? "cria " + *guess : "cria --help"));
+}
+
+}  // namespace
+}  // namespace cria::cli
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);
+  return cria::run_guarded(cria::cli::dispatch, argc, argv);
+}

@@ -1,0 +1,86 @@
+#include "train/optimizer.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "ops/adamw.h"
+#include "ops/elementwise.h"
+#include "ops/grad_norm.h"
+
+namespace cria {
+
+void parse_optimizer(std::string_view name, OptimizerSettings& settings) {
+  constexpr std::array<std::pair<std::string_view, bool>, 6> names = {
+      {{"AdamW", true},
+       {"adamw", true},
+       {"FP32StateAdamWeightDecay", false},
+       {"AdamWeightDecay", false},
+       {"FusedAdamWeightDecay", false},
+       {"fp32_adamw", false}}};
+  std::vector<std::string> known;
+  for (const auto& [text, correction] : names) {
+    if (text == name) {
+      settings.bias_correction = correction;
+      return;
+    }
+    known.emplace_back(text);
+  }
+  const auto guess = nearest(name, known);
+  throw UsageError(fmt::format("optimizer: unknown type \"{}\"; try: {}", escaped(name),
+                               guess ? *guess : "AdamW"));
+}
+
+TrainState::TrainState(const LlamaConfig& config, DType storage, bool master_weights)
+    : weights(config, storage), m(config, DType::f32), v(config, DType::f32) {
+  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16);
+  if (master_weights && storage == DType::f16) master.emplace(config, DType::f32);
+}
+
+void TrainState::start(ops::Exec& exec) {
+  // A bf16 weight is its own master at first: the difference of the bits is 0, as the arena's memory already is.
+  if (master) ops::convert(weights.all(), master->all(), exec);
+}
+
+size_t TrainState::size_bytes() const {
+  return weights.size_bytes() + (low ? low->size_bytes() : 0) +
+         (master ? master->size_bytes() : 0) + m.size_bytes() + v.size_bytes();
+}
+
+double gradient_norm(const ParamArena& grads, double loss_scale, ops::Exec& exec) {
+  double sum = 0;
+  for (size_t i = 0; i < grads.params().size(); ++i)
+    sum += ops::squared_norm(grads[static_cast<int64_t>(i)], exec);
+  return std::sqrt(sum) / loss_scale;
+}
+
+void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerSettings& settings,
+                    double lr, double norm, double loss_scale, ops::Exec& exec) {
+  const double clip =
+      settings.max_grad_norm > 0 ? std::min(1.0, settings.max_grad_norm / (norm + 1e-6)) : 1.0;
+  ++state.step;
+  ops::AdamWStep step;
+  step.lr = static_cast<float>(lr);
+  step.beta1 = static_cast<float>(settings.beta1);
+  step.beta2 = static_cast<float>(settings.beta2);
+  step.eps = static_cast<float>(settings.eps);
+  step.bias_correction = settings.bias_correction;
+  step.step = state.step;
+  step.grad_scale = static_cast<float>(clip / loss_scale);
+  const std::vector<Param>& params = state.weights.params();
+  for (size_t p = 0; p < params.size(); ++p) {
+    const auto i = static_cast<int64_t>(p);
+    const bool decays = settings.decay_1d || params[p].decay;
+    step.weight_decay = decays ? static_cast<float>(settings.weight_decay) : 0.0f;
+    ops::AdamWParam param{state.weights[i], {}, {}, grads[i], state.m[i], state.v[i]};
+    if (state.low) param.low = (*state.low)[i];
+    if (state.master) param.master = (*state.master)[i];
+    ops::adamw(param, step, exec);
+  }
+}
+
+}  // namespace cria

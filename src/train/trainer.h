@@ -1,0 +1,70 @@
+// The training loop: batches in, updates and checkpoints out.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "checkpoint/train_checkpoint.h"
+#include "train/loss_scale.h"
+#include "train/optimizer.h"
+#include "train/reporter.h"
+#include "train/samples.h"
+#include "train/schedule.h"
+
+namespace cria {
+
+struct TrainSettings {
+  int64_t epochs = 1;
+  int64_t batch_size = 1;                   // samples per micro batch
+  int64_t gradient_accumulation_steps = 1;  // micro batches per update
+  int64_t max_steps = 0;                    // 0: no cap; else the run ends after so many batches
+  uint64_t seed = 0;  // kept in checkpoints; the order of samples is the source's
+  DType compute = DType::bf16;
+  Recompute recompute = Recompute::none;
+  Schedule schedule;
+  OptimizerSettings optimizer;
+  LossScaleSettings loss_scale;
+  /// Training checkpoints; empty: none are written.
+  std::string checkpoint_root;
+  int64_t save_every = 0;  // batches; 0: only at the end
+  bool save_at_end = true;
+  int keep = 5;
+  /// What must agree when resuming, e.g. the tokenizer's fingerprint: name -> value. Kept in checkpoints and compared.
+  std::map<std::string, std::string> identity;
+};
+
+struct TrainResult {
+  int64_t batches = 0, updates = 0, skipped = 0;
+  double first_loss = 0, last_loss = 0;
+  double seconds = 0;
+  bool stopped_by_signal = false;
+};
+
+/// Called when a checkpoint is due besides the native one: (batches done, samples of an epoch done, state). May be empty.
+using ExtraSave = std::function<void(int64_t batches_done)>;
+
+class Trainer {
+ public:
+  Trainer(const LlamaConfig& config, TrainState& state, const TrainSettings& settings,
+          SampleSource& samples, ops::Exec& exec, Reporter& reporter);
+  ~Trainer();
+
+  /// Continues from the newest valid checkpoint under checkpoint_root, or from `folder` when it is not empty. False when there is none.
+  /// Throws MismatchError when shape, tokenizer or data differ from the saved run's.
+  bool resume(const std::string& folder = {});
+  /// Runs to the end of the last epoch. A non-finite step is skipped and counted; the third in a row throws
+  /// Error(numbers). SIGTERM and SIGINT finish the step, save, and return with stopped_by_signal; SIGUSR1 saves and goes on.
+  TrainResult run(const ExtraSave& extra_save = {});
+
+  [[nodiscard]] int64_t steps_per_epoch() const;
+  [[nodiscard]] int64_t total_batches() const;
+  [[nodiscard]] int64_t batches_done() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace cria
