@@ -43,10 +43,8 @@ void read_kind(const GgufReader& gguf, Vocabulary& v) {
 void read_pieces(const GgufReader& gguf, Vocabulary& v) {
   const auto tokens = gguf.strings("tokenizer.ggml.tokens");
   if (!tokens) refuse(gguf, "the vocabulary has no tokens", "tokenizer.ggml.tokens", "no such key");
+  // The reader saw to it that there are as many as tokens, and that special ids are in range.
   const auto types = gguf.ints("tokenizer.ggml.token_type");
-  if (types && types->size() != tokens->size())
-    refuse(gguf, "tokens and token types differ in number", std::to_string(tokens->size()),
-           std::to_string(types->size()));
   v.pieces.resize(tokens->size());
   v.special.resize(tokens->size());
   for (size_t id = 0; id < tokens->size(); ++id) {
@@ -79,11 +77,8 @@ std::vector<std::pair<std::string, std::string>> read_merges(const GgufReader& g
   return merges;
 }
 
-std::optional<TokenId> read_id(const GgufReader& gguf, const char* key, size_t size) {
+std::optional<TokenId> read_id(const GgufReader& gguf, const char* key) {
   const auto id = gguf.uint(key);
-  if (id && *id >= size)
-    refuse(gguf, fmt::format("{} is outside the vocabulary", key), fmt::format("below {}", size),
-           std::to_string(*id));
   if (!id) return std::nullopt;
   return static_cast<TokenId>(*id);
 }
@@ -95,12 +90,12 @@ Vocabulary read_gguf_vocabulary(const GgufReader& gguf) {
   v.source = gguf.path();
   read_kind(gguf, v);
   read_pieces(gguf, v);
-  v.bos = read_id(gguf, "tokenizer.ggml.bos_token_id", v.pieces.size());
-  v.eos = read_id(gguf, "tokenizer.ggml.eos_token_id", v.pieces.size());
-  v.pad = read_id(gguf, "tokenizer.ggml.padding_token_id", v.pieces.size());
+  v.bos = read_id(gguf, "tokenizer.ggml.bos_token_id");
+  v.eos = read_id(gguf, "tokenizer.ggml.eos_token_id");
+  v.pad = read_id(gguf, "tokenizer.ggml.padding_token_id");
   std::vector<TokenId> ends;
   for (const char* key : {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"})
-    if (const auto id = read_id(gguf, key, v.pieces.size())) ends.push_back(*id);
+    if (const auto id = read_id(gguf, key)) ends.push_back(*id);
   set_end_of_turn(v, ends);
   v.chat_template = gguf.text("tokenizer.chat_template").value_or("");
   finish_vocabulary(v, read_merges(gguf));
