@@ -122,7 +122,7 @@ std::vector<uint64_t> place_tensors(const GgufCursor& in, const std::vector<Tens
   std::vector<uint64_t> offsets;
   uint64_t end = 0;  // of the last tensor, from the start of the data
   for (const TensorHead& head : heads) {
-    validate_tensor(head.info, "read", in.path());
+    validate_tensor(head.info, "read GGUF", in.path());
     const auto begin = checked_round_up(end, alignment);
     if (!begin || head.offset != *begin)
       in.fail(head.at, fmt::format("tensor \"{}\" is out of place", escaped(head.info.name)),
