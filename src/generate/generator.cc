@@ -1,0 +1,152 @@
+#include "generate/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "base/error.h"
+
+namespace cria {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A prompt on its way.
+struct Sequence {
+  size_t prompt;
+  KvCache cache;
+  Sampler sampler;
+  std::vector<int32_t> seen;  // prompt and new tokens
+  int64_t limit;              // new tokens at most
+  Generated result;
+};
+
+// How many new tokens a prompt of this length may get.
+int64_t room(const LlamaConfig& config, const GenerateSettings& settings, int64_t prompt_length) {
+  const int64_t context = settings.max_length > 0
+                              ? std::min(settings.max_length, config.max_position_embeddings)
+                              : config.max_position_embeddings;
+  require(
+      prompt_length <= context,
+      "generate: the prompt has {} tokens, more than the limit of {} ({}); try: a shorter prompt",
+      prompt_length, context,
+      context == config.max_position_embeddings ? "the model's context" : "max_length");
+  return std::min(settings.max_new_tokens, context - prompt_length);
+}
+
+class Run {
+ public:
+  Run(const LlamaConfig& config, const ParamArena& weights, const GenerateSettings& settings,
+      ops::Exec& exec, const TokenCall& on_token)
+      : config_(config),
+        settings_(settings),
+        decoder_(config, weights, settings.compute, exec),
+        on_token_(on_token) {}
+
+  void prefill(size_t prompt, const std::vector<int32_t>& ids, int64_t limit) {
+    auto sequence =
+        std::make_unique<Sequence>(Sequence{prompt,
+                                            KvCache(config_, settings_.compute),
+                                            Sampler(settings_.sampling, settings_.eos_ids),
+                                            ids,
+                                            limit,
+                                            {}});
+    Tensor logits(DType::f32, 1, config_.vocab_size);
+    decoder_.prefill(ids, sequence->cache, logits);
+    take(*sequence, logits.span<float>());
+    if (running(*sequence)) {
+      active_.push_back(std::move(sequence));
+    } else {
+      finished_.push_back(std::move(sequence));
+    }
+  }
+
+  void decode_all() {
+    Tensor logits(DType::f32, std::ssize(active_), config_.vocab_size);
+    while (!active_.empty()) {
+      std::vector<int32_t> last;
+      std::vector<KvCache*> caches;
+      for (const auto& s : active_) {
+        last.push_back(s->seen.back());
+        caches.push_back(&s->cache);
+      }
+      const auto rows = std::ssize(active_);
+      decoder_.step(last, caches, logits.view().row_range(0, rows));
+      for (int64_t r = 0; r < rows; ++r)
+        take(*active_[static_cast<size_t>(r)], logits.view().row<float>(r));
+      const auto done = std::stable_partition(active_.begin(), active_.end(),
+                                              [&](const auto& s) { return running(*s); });
+      std::move(done, active_.end(), std::back_inserter(finished_));
+      active_.erase(done, active_.end());
+    }
+  }
+
+  void collect(std::vector<Generated>& results) {
+    for (auto& s : finished_) results[s->prompt] = std::move(s->result);
+    finished_.clear();
+  }
+
+ private:
+  void take(Sequence& s, std::span<float> logits) {
+    const int32_t token = s.sampler.choose(logits, s.seen, std::ssize(s.result.ids));
+    s.result.ids.push_back(token);
+    s.seen.push_back(token);
+    s.result.ended = std::find(settings_.eos_ids.begin(), settings_.eos_ids.end(), token) !=
+                     settings_.eos_ids.end();
+    if (on_token_) on_token_(s.prompt, token);
+  }
+  [[nodiscard]] static bool running(const Sequence& s) {
+    return !s.result.ended && std::ssize(s.result.ids) < s.limit;
+  }
+
+  const LlamaConfig& config_;
+  const GenerateSettings& settings_;
+  Decoder decoder_;
+  const TokenCall& on_token_;
+  std::vector<std::unique_ptr<Sequence>> active_, finished_;
+};
+
+}  // namespace
+
+std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& weights,
+                                std::span<const std::vector<int32_t>> prompts,
+                                const GenerateSettings& settings, ops::Exec& exec,
+                                const TokenCall& on_token, GenerateTiming* timing) {
+  check_sampling(settings.sampling);
+  require(settings.max_new_tokens >= 0, "generate: max_new_tokens is {}, expected 0 or more",
+          settings.max_new_tokens);
+  for (const int32_t id : settings.eos_ids)
+    require(id >= 0 && id < config.vocab_size,
+            "generate: eos id {} is outside the vocabulary of {}", id, config.vocab_size);
+  std::vector<int64_t> limits;
+  for (const auto& prompt : prompts) {
+    require(!prompt.empty(), "generate: a prompt has no tokens");
+    for (const int32_t id : prompt)
+      require(id >= 0 && id < config.vocab_size,
+              "generate: token {} is outside the vocabulary of {}", id, config.vocab_size);
+    limits.push_back(room(config, settings, std::ssize(prompt)));
+  }
+
+  std::vector<Generated> results(prompts.size());
+  GenerateTiming spent;
+  Run run(config, weights, settings, exec, on_token);
+  const auto step = static_cast<size_t>(std::max<int64_t>(1, settings.batch_size));
+  for (size_t first = 0; first < prompts.size(); first += step) {
+    const auto start = Clock::now();
+    const size_t end = std::min(prompts.size(), first + step);
+    for (size_t p = first; p < end; ++p) {
+      if (limits[p] > 0) run.prefill(p, prompts[p], limits[p]);
+      spent.prompt_tokens += std::ssize(prompts[p]);
+    }
+    const auto prefilled = Clock::now();
+    run.decode_all();
+    spent.prefill_seconds += std::chrono::duration<double>(prefilled - start).count();
+    spent.decode_seconds += std::chrono::duration<double>(Clock::now() - prefilled).count();
+    run.collect(results);
+  }
+  for (const Generated& g : results) spent.new_tokens += std::ssize(g.ids);
+  if (timing != nullptr) *timing = spent;
+  return results;
+}
+
+}  // namespace cria
