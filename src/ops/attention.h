@@ -22,9 +22,10 @@ struct HeadShape {
 /// up to t.
 ///
 ///   q, out [T, H*D]; k, v [T, K*D]; windows of a packed q,k,v are fine; f32, f16 or bf16
-///   documents  offsets of the documents, first 0, last T, ascending; the batch's rows are
-///   documents too lse [T, H] f32: log of the sum of exponentials, kept for backward; may be an
-///   empty View
+///   documents  offsets of the documents, first 0, last T, ascending; empty ones are allowed; the
+///              batch's rows are documents too
+///   lse        [T, H] f32: log of the sum of exponentials, kept for backward; may be an empty View
+/// The same bits as attention_cached() gives for each document over a cache of k's dtype.
 /// Source: Dao, "FlashAttention-2", 2023, algorithm 1.
 void attention(ConstView q, ConstView k, ConstView v, std::span<const int64_t> documents,
                const HeadShape& shape, View out, View lse, const Exec& exec);
@@ -40,8 +41,8 @@ void attention_backward(ConstView q, ConstView k, ConstView v, ConstView out, Co
 struct CachedSequence {
   int64_t first_row = 0;  // its queries are rows [first_row, first_row + count) of q and out
   int64_t count = 1;
-  int64_t first_position =
-      0;           // query i stands at this position + i and sees keys 0 .. first_position + i
+  // Query i stands at first_position + i and sees keys 0 .. first_position + i.
+  int64_t first_position = 0;
   ConstView k, v;  // [K * capacity, D]; head g's keys are rows g * capacity + position
   int64_t capacity = 0;
 };

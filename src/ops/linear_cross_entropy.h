@@ -17,12 +17,18 @@ struct HeadGradients {
                     // whole step
 };
 
+/// Tokens whose logits exist at once: 64 to 512, about 16 Mi logits.
+int64_t head_chunk_tokens(int64_t vocab);
+
 /// For every token t with targets[t] >= 0:
 ///   logits[o] = sum_i x[t, i] * w[o, i]      rounded to x's dtype, then f32
 ///   token_loss[t] = log(sum_o exp(logits[o])) - logits[targets[t]]
 /// Tokens with a negative target (-100: untrained) have loss 0 and no gradient.
 ///   x [T, hidden], w [V, hidden]: f32, f16 or bf16; token_loss [T]
-/// Works through tokens in chunks of fixed size; memory is one chunk of logits, [chunk, V].
+/// Works through the trained tokens in chunks of head_chunk_tokens(V); memory is one chunk of
+/// logits, [chunk, V], in bf16 when x is bf16 and in f32 otherwise. dlogits take the logits' place,
+/// so with bf16 x they are rounded to bf16 before the two products of backward, as PyTorch's mixed
+/// precision does; with f16 they stay in f32, where small gradients do not vanish.
 /// Throws UsageError for a target >= V.
 void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                           std::span<float> token_loss, const HeadGradients& gradients,

@@ -1,0 +1,19 @@
+// Kernels of linear_cross_entropy.h.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/isa.h"
+#include "tensor/dtype.h"
+
+namespace cria::ops {
+
+struct LinearCrossEntropyKernels {
+  /// Loss of one row of logits. With `gradient` the row becomes (softmax - onehot) * scale. The row
+  /// is f32, or bf16 throughout; `round_to_f16` rounds f32 logits to f16 first.
+  float (*row)(void* logits, DType dtype, bool round_to_f16, int64_t vocab, int64_t target,
+               bool gradient, float scale);
+};
+CRIA_KERNEL_TABLE(LinearCrossEntropyKernels, linear_cross_entropy_kernels)
+
+}  // namespace cria::ops
