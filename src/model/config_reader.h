@@ -26,7 +26,7 @@ class ConfigReader {
   [[nodiscard]] std::optional<std::string> text(const char* key) const;
   /// The value itself, or null when not given.
   [[nodiscard]] const Json* find(const char* key) const;
-  /// FormatError: `<path>: "<key>": expected <expected>, found <value>`.
+  /// FormatError: `<path>: "<key>", expected <expected>, found <value>`.
   [[noreturn]] void fail(const char* key, std::string_view expected) const;
   /// UsageError for a value that is well-formed but beyond what this program does.
   [[noreturn]] void unsupported(const char* key, std::string_view expected) const;
