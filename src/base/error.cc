@@ -75,6 +75,9 @@ int run_guarded(int (*body)(int argc, char** argv), int argc, char** argv) noexc
   } catch (const std::exception& e) {
     print_failure(e.what());
     return static_cast<int>(ExitCode::bug);
+  } catch (...) {
+    print_failure("bug: something that is no exception was thrown");
+    return static_cast<int>(ExitCode::bug);
   }
 }
 

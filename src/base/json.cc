@@ -1,5 +1,7 @@
 #include "base/json.h"
 
+#include <cstddef>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 #include <vector>
@@ -12,11 +14,31 @@ namespace {
 
 constexpr size_t kMaxDepth = 64;
 
+// Walks over the text and tells how far nlohmann's parser has read, which its callbacks do not.
+struct Cursor {
+  using iterator_category = std::forward_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+  const char* at;
+  const char** read;
+  reference operator*() const { return *at; }
+  Cursor& operator++() {
+    *read = ++at;
+    return *this;
+  }
+  bool operator==(const Cursor& o) const { return at == o.at; }
+  bool operator!=(const Cursor& o) const { return at != o.at; }
+};
+
 // Builds the value while refusing what nlohmann lets pass: deep nesting and duplicate keys.
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  Builder(std::string_view what, std::string_view path, int64_t base)
-      : what_(what), path_(path), base_(base) {}
+  Builder(std::string_view text, std::string_view what, std::string_view path, int64_t base)
+      : text_(text), read_(text.data()), what_(what), path_(path), base_(base) {}
+  Cursor begin() { return {text_.data(), &read_}; }
+  Cursor end() { return {text_.data() + text_.size(), &read_}; }
 
   bool null() override { return put(nullptr); }
   bool boolean(bool v) override { return put(v); }
@@ -25,7 +47,7 @@ class Builder : public nlohmann::json_sax<Json> {
   bool number_float(number_float_t v, const string_t& text) override {
     // An integer beyond 64 bits arrives here as a float: it would be wrong without a word.
     if (text.find_first_of(".eE") == std::string::npos)
-      fail(-1, fmt::format("integer {} is out of range", escaped(text)));
+      fail(number_start(text.size()), fmt::format("integer {} is out of range", escaped(text)));
     return put(v);
   }
   bool string(string_t& v) override { return put(std::move(v)); }
@@ -36,7 +58,7 @@ class Builder : public nlohmann::json_sax<Json> {
   bool end_array() override { return close(); }
   bool key(string_t& v) override {
     if (!keys_.back().insert(v).second)
-      fail(-1, fmt::format("key \"{}\" appears twice", escaped(v)));
+      fail(string_start(), fmt::format("key \"{}\" appears twice", escaped(v)));
     key_ = v;
     return true;
   }
@@ -52,10 +74,27 @@ class Builder : public nlohmann::json_sax<Json> {
 
  private:
   [[noreturn]] void fail(int64_t offset, std::string reason) const {
-    throw FormatError(describe({.what = what_,
-                                .path = path_,
-                                .offset = offset < 0 ? -1 : base_ + offset,
-                                .reason = std::move(reason)}));
+    throw FormatError(describe(
+        {.what = what_, .path = path_, .offset = base_ + offset, .reason = std::move(reason)}));
+  }
+  [[nodiscard]] int64_t consumed() const { return read_ - text_.data(); }
+  // The opening quote of the string whose closing quote was read last: quotes inside are escaped.
+  [[nodiscard]] int64_t string_start() const {
+    int64_t quote = consumed() - 2;
+    const auto at = [&](int64_t i) { return text_[static_cast<size_t>(i)]; };
+    for (; quote > 0; --quote) {
+      if (at(quote) != '"') continue;
+      int64_t slash = quote;
+      while (slash > 0 && at(slash - 1) == '\\') --slash;
+      if ((quote - slash) % 2 == 0) break;
+    }
+    return quote;
+  }
+  // A number ends where the parser has read one byte more, or at the end of the text.
+  [[nodiscard]] int64_t number_start(size_t length) const {
+    const bool one_more = text_[static_cast<size_t>(consumed() - 1)] < '0' ||
+                          text_[static_cast<size_t>(consumed() - 1)] > '9';
+    return consumed() - (one_more ? 1 : 0) - static_cast<int64_t>(length);
   }
   Json* place(Json&& v) {
     if (stack_.empty()) {
@@ -75,7 +114,8 @@ class Builder : public nlohmann::json_sax<Json> {
     return true;
   }
   bool open(Json&& v) {
-    if (stack_.size() >= kMaxDepth) fail(-1, fmt::format("nested deeper than {}", kMaxDepth));
+    if (stack_.size() >= kMaxDepth)
+      fail(consumed() - 1, fmt::format("nested deeper than {}", kMaxDepth));
     stack_.push_back(place(std::move(v)));
     keys_.emplace_back();
     return true;
@@ -86,6 +126,8 @@ class Builder : public nlohmann::json_sax<Json> {
     return true;
   }
 
+  std::string_view text_;
+  const char* read_;
   std::string_view what_, path_;
   int64_t base_;
   Json root_;
@@ -105,8 +147,15 @@ Json parse_json(std::string_view text, std::string_view what, std::string_view p
                                 .reason = "not valid UTF-8",
                                 .found = escaped(text.substr(*bad, 4))}));
   }
-  Builder builder(what, path, base_offset);
-  Json::sax_parse(text.begin(), text.end(), &builder);
+  // nlohmann's parser takes a NUL for the end of the text.
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw FormatError(describe({.what = what,
+                                .path = path,
+                                .offset = base_offset + static_cast<int64_t>(nul),
+                                .reason = "not valid JSON, a NUL byte"}));
+  }
+  Builder builder(text, what, path, base_offset);
+  Json::sax_parse(builder.begin(), builder.end(), &builder);
   return builder.take();
 }
 

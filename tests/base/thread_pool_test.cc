@@ -1,0 +1,75 @@
+#include "base/thread_pool.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+
+namespace cria {
+namespace {
+
+TEST(ThreadPool, CoversEveryIndexOnce) {
+  for (const int threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (const int64_t count : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+      pool.parallel_for(count, [&](int64_t i) { ++seen[static_cast<size_t>(i)]; });
+      for (const auto& n : seen) ASSERT_EQ(n.load(), 1);
+    }
+  }
+}
+
+TEST(ThreadPool, WorkerNumbersAreBelowTheNumberOfThreads) {
+  ThreadPool pool(3);
+  std::atomic<int> running[3] = {};
+  std::atomic<bool> shared{false};
+  pool.parallel_for_worker(500, [&](int64_t, int worker) {
+    ASSERT_GE(worker, 0);
+    ASSERT_LT(worker, 3);
+    if (++running[worker] > 1) shared = true;
+    --running[worker];
+  });
+  EXPECT_FALSE(shared);
+}
+
+TEST(ThreadPool, ThrowsTheFailureOfABodyAgainAndGoesOn) {
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 20; ++round) {
+      try {
+        pool.parallel_for(50, [&](int64_t i) {
+          if (i == 17) throw std::runtime_error("seventeen");
+        });
+        FAIL();
+      } catch (const std::runtime_error& e) {
+        EXPECT_STREQ(e.what(), "seventeen");
+      }
+      std::atomic<int> done{0};
+      pool.parallel_for(50, [&](int64_t) { ++done; });
+      EXPECT_EQ(done, 50);
+    }
+  }
+}
+
+TEST(ThreadPool, ManyShortLoopsEndAndSeeEachOthersWrites) {
+  ThreadPool pool(4);
+  std::vector<int> values(64, 0);
+  for (int round = 0; round < 2000; ++round) {
+    pool.parallel_for(64, [&](int64_t i) { ++values[static_cast<size_t>(i)]; });
+  }
+  EXPECT_THAT(values, testing::Each(2000));
+}
+
+TEST(ThreadPool, WakesParkedWorkers) {
+  ThreadPool pool(2);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));  // longer than workers spin
+    std::atomic<int> done{0};
+    pool.parallel_for(10, [&](int64_t) { ++done; });
+    EXPECT_EQ(done, 10);
+  }
+}
+
+}  // namespace
+}  // namespace cria
