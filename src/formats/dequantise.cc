@@ -111,13 +111,13 @@ struct Q4_K {
   std::array<uint8_t, 128> qs;
   void unpack(float* y) const {
     for (size_t g = 0; g < 8; ++g) {
-      const auto [scale, offset] =
+      const ScaleAndOffset group =
           group_scale(scales, g, static_cast<float>(d), static_cast<float>(dmin));
       const int shift = g % 2 == 0 ? 0 : 4;
 #pragma omp simd
       for (size_t i = 0; i < 32; ++i) {
         const int q = qs[g / 2 * 32 + i] >> shift & 15;
-        y[g * 32 + i] = scale * static_cast<float>(q) - offset;
+        y[g * 32 + i] = group.scale * static_cast<float>(q) - group.offset;
       }
     }
   }
@@ -131,13 +131,13 @@ struct Q5_K {
   std::array<uint8_t, 128> qs;
   void unpack(float* y) const {
     for (size_t g = 0; g < 8; ++g) {
-      const auto [scale, offset] =
+      const ScaleAndOffset group =
           group_scale(scales, g, static_cast<float>(d), static_cast<float>(dmin));
       const int shift = g % 2 == 0 ? 0 : 4;
 #pragma omp simd
       for (size_t i = 0; i < 32; ++i) {
         const int q = (qs[g / 2 * 32 + i] >> shift & 15) | (qh[i] >> g & 1) << 4;
-        y[g * 32 + i] = scale * static_cast<float>(q) - offset;
+        y[g * 32 + i] = group.scale * static_cast<float>(q) - group.offset;
       }
     }
   }
