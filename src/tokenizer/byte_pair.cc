@@ -26,7 +26,7 @@ BytePairMerger::BytePairMerger(const Vocabulary& vocabulary)
     of_byte_[byte] = pieces_.find({&c, 1});
     if (of_byte_[byte] < 0) of_byte_[byte] = vocabulary.unknown.value_or(-1);
   }
-  if (!vocabulary.rank_is_id) pairs_.emplace(vocabulary, pieces_);
+  if (!vocabulary.rank_is_id) pairs_.emplace(vocabulary);
   if (!take_whole_) whole_ = std::make_unique<std::atomic<Whole>[]>(vocabulary.pieces.size());
 }
 

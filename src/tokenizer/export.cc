@@ -101,7 +101,7 @@ Json special_names(const Vocabulary& v) {
   return names;
 }
 
-std::string dump(const Json& json) { return json.dump(2) + "\n"; }
+std::string pretty(const Json& json) { return json.dump(2) + "\n"; }
 
 }  // namespace
 
@@ -113,15 +113,16 @@ std::string tokenizer_json(const Vocabulary& v) {
     token.update(added_token(v.pieces[id]));
     added.push_back(std::move(token));
   }
-  return dump({{"version", "1.0"},
-               {"truncation", nullptr},
-               {"padding", nullptr},
-               {"added_tokens", std::move(added)},
-               {"normalizer", nullptr},
-               {"pre_tokenizer", pre_tokenizer_of(v)},
-               {"post_processor", post_processor_of(v)},
-               {"decoder", byte_level_step(true)},
-               {"model", model_of(v)}});
+  const Json file = {{"version", "1.0"},
+                     {"truncation", nullptr},
+                     {"padding", nullptr},
+                     {"added_tokens", std::move(added)},
+                     {"normalizer", nullptr},
+                     {"pre_tokenizer", pre_tokenizer_of(v)},
+                     {"post_processor", post_processor_of(v)},
+                     {"decoder", byte_level_step(true)},
+                     {"model", model_of(v)}};
+  return file.dump() + "\n";  // megabytes: no indentation
 }
 
 std::string tokenizer_config_json(const Vocabulary& v) {
@@ -133,10 +134,10 @@ std::string tokenizer_config_json(const Vocabulary& v) {
   if (!v.chat_template.empty()) config["chat_template"] = v.chat_template;
   config["clean_up_tokenization_spaces"] = false;
   config["tokenizer_class"] = "PreTrainedTokenizerFast";
-  return dump(config);
+  return pretty(config);
 }
 
-std::string special_tokens_map_json(const Vocabulary& v) { return dump(special_names(v)); }
+std::string special_tokens_map_json(const Vocabulary& v) { return pretty(special_names(v)); }
 
 void save_tokenizer_json(const Vocabulary& v, const std::string& path) {
   write_file(path, tokenizer_json(v));

@@ -4,9 +4,7 @@
 #include <bit>
 #include <random>
 
-#include "base/error.h"
 #include "tokenizer/hash.h"
-#include "tokenizer/vocabulary.h"
 
 namespace cria {
 namespace {
@@ -51,24 +49,13 @@ TokenId PieceTable::find(std::string_view bytes) const {
   }
 }
 
-PairTable::PairTable(const Vocabulary& vocabulary, const PieceTable& pieces)
+PairTable::PairTable(const Vocabulary& vocabulary)
     : slots_(slots_for(vocabulary.merges.size())), seed_(hash_seed()), mask_(slots_.size() - 1) {
-  std::string joined;
   for (size_t rank = 0; rank < vocabulary.merges.size(); ++rank) {
     const auto [left, right] = vocabulary.merges[rank];
-    joined.assign(vocabulary.pieces[static_cast<size_t>(left)]);
-    joined += vocabulary.pieces[static_cast<size_t>(right)];
-    const TokenId id = pieces.find(joined);
-    if (id < 0)
-      bad_vocabulary(vocabulary, fmt::format("merge {} makes \"{}\", which is no token", rank,
-                                             escaped(joined)));
     uint64_t at = place(left, right);
-    for (; slots_[at].left >= 0; at = (at + 1) & mask_) {
-      if (slots_[at].left == left && slots_[at].right == right)
-        bad_vocabulary(vocabulary, fmt::format("merge {} appears before, as merge {}", rank,
-                                               slots_[at].merge.rank));
-    }
-    slots_[at] = {left, right, {static_cast<uint32_t>(rank), id}};
+    while (slots_[at].left >= 0) at = (at + 1) & mask_;
+    slots_[at] = {left, right, {static_cast<uint32_t>(rank), vocabulary.merged[rank]}};
   }
 }
 

@@ -42,9 +42,8 @@ struct Merge {
 /// The merge list as a table.
 class PairTable {
  public:
-  /// `pieces` gives the joined pieces their ids. Throws FormatError when a joined piece is not in
-  /// the vocabulary or a pair appears twice.
-  PairTable(const Vocabulary& vocabulary, const PieceTable& pieces);
+  /// The vocabulary passed check_vocabulary.
+  explicit PairTable(const Vocabulary& vocabulary);
 
   [[nodiscard]] const Merge* find(TokenId left, TokenId right) const;
 

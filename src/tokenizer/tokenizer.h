@@ -29,6 +29,7 @@ struct Vocabulary {
   bool rank_is_id = false;
   /// ... or by an explicit list, best first, of (left id, right id).
   std::vector<std::pair<TokenId, TokenId>> merges;
+  std::vector<TokenId> merged;  // what each of these makes; filled by check_vocabulary
   PreTokenizer pre_tokenizer = PreTokenizer::llama3;
   bool ignore_merges = false;  // a whole pre-token in the vocabulary is taken before any merging
   std::optional<TokenId> bos, eos, pad;

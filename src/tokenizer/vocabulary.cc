@@ -36,16 +36,39 @@ void check_pieces(const Vocabulary& v) {
   }
 }
 
+// Finds what each merge makes. Merges that make the same token are chained, latest first: a pair can
+// only come again within its chain, which is shorter than the token is long.
+void resolve_merges(Vocabulary& v, const PieceTable& table) {
+  constexpr size_t kNone = SIZE_MAX;
+  std::vector<size_t> latest(v.pieces.size(), kNone), before(v.merges.size(), kNone);
+  v.merged.clear();
+  std::string piece;
+  for (size_t rank = 0; rank < v.merges.size(); ++rank) {
+    const auto [left, right] = v.merges[rank];
+    check_id(v, left, "merge");
+    check_id(v, right, "merge");
+    piece.assign(v.pieces[static_cast<size_t>(left)]);
+    piece += v.pieces[static_cast<size_t>(right)];
+    const TokenId id = table.find(piece);
+    if (id < 0)
+      bad_vocabulary(v,
+                     fmt::format("merge {} makes \"{}\", which is no token", rank, escaped(piece)));
+    size_t& chain = latest[static_cast<size_t>(id)];
+    for (size_t other = chain; other != kNone; other = before[other])
+      if (v.merges[other] == v.merges[rank])
+        bad_vocabulary(v, fmt::format("merge {} appears before, as merge {}", rank, other));
+    before[rank] = chain;
+    chain = rank;
+    v.merged.push_back(id);
+  }
+}
+
 // Everything but what check_pieces looks at.
-void check_tables(const Vocabulary& v, const PieceTable& table) {
+void check_tables(Vocabulary& v, const PieceTable& table) {
   for (const auto& [id, name] : {std::pair(v.bos, "bos"), std::pair(v.eos, "eos"),
                                  std::pair(v.pad, "pad"), std::pair(v.unknown, "unknown")})
     check_id(v, id, name);
   for (const TokenId id : v.end_of_turn) check_id(v, id, "end-of-turn");
-  for (const auto& [left, right] : v.merges) {
-    check_id(v, left, "merge");
-    check_id(v, right, "merge");
-  }
   for (size_t id = 0; id < v.pieces.size(); ++id) {
     if (v.special[id]) continue;
     const TokenId first = table.find(v.pieces[id]);
@@ -53,13 +76,10 @@ void check_tables(const Vocabulary& v, const PieceTable& table) {
       bad_vocabulary(v, fmt::format("tokens {} and {} are the same, \"{}\"", first, id,
                                     escaped(v.pieces[id])));
   }
-  if (v.rank_is_id) {
-    for (int byte = 0; byte < 256; ++byte)
-      if (const char c = static_cast<char>(byte); table.find({&c, 1}) < 0)
-        bad_vocabulary(v, fmt::format("no token for the single byte 0x{:02x}", byte));
-  } else {
-    const PairTable pairs(v, table);
-  }
+  for (int byte = 0; v.rank_is_id && byte < 256; ++byte)
+    if (const char c = static_cast<char>(byte); table.find({&c, 1}) < 0)
+      bad_vocabulary(v, fmt::format("no token for the single byte 0x{:02x}", byte));
+  resolve_merges(v, table);
 }
 
 // Bytes for the hash, gathered first: one call for all is much faster than one for each.
@@ -85,7 +105,7 @@ void bad_vocabulary(const Vocabulary& vocabulary, std::string reason) {
       {.what = "read vocabulary", .path = vocabulary.source, .reason = std::move(reason)}));
 }
 
-void check_vocabulary(const Vocabulary& v) {
+void check_vocabulary(Vocabulary& v) {
   check_pieces(v);
   check_tables(v, PieceTable(v));
 }

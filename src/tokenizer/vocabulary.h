@@ -14,7 +14,8 @@ namespace cria {
 
 /// Throws FormatError when the tables do not fit together: sizes, ids out of range, empty or
 /// repeated pieces, a single byte without a token where ranks are ids, merges that make no token or appear twice.
-void check_vocabulary(const Vocabulary& vocabulary);
+/// Fills `merged`.
+void check_vocabulary(Vocabulary& vocabulary);
 
 /// SHA-256 (hex) over the rank rule, the pre-tokeniser, every piece with its id and whether it is
 /// special, and the merges.
