@@ -34,7 +34,8 @@ class MindRecordCodec {
     uint64_t offset;
   };
   [[nodiscard]] MindRecordRow decode(std::span<const std::byte> blob,
-                                     std::span<const std::byte> raw, const Place& place) const;
+                                     std::span<const std::byte> raw, const Place& blob_place,
+                                     const Place& raw_place) const;
   void decode_int32(std::span<const std::byte> blob, size_t column, std::vector<int32_t>& out,
                     const Place& place) const;
   /// The plain values only; the others stay empty. Throws FormatError like all decoding.

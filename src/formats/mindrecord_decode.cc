@@ -136,13 +136,14 @@ MindRecordValue MindRecordCodec::decode_column(size_t column, std::span<const st
 }
 
 MindRecordRow MindRecordCodec::decode(std::span<const std::byte> blob,
-                                      std::span<const std::byte> raw, const Place& place) const {
+                                      std::span<const std::byte> raw, const Place& blob_place,
+                                      const Place& raw_place) const {
   MindRecordRow row;
   row.values.resize(schema_.columns.size());
-  const auto parts = split(blob, place);
+  const auto parts = split(blob, blob_place);
   for (size_t i = 0; i < parts.size(); ++i)
-    row.values[blobs_[i]] = decode_column(blobs_[i], parts[i], place);
-  decode_raw(raw, row, place);
+    row.values[blobs_[i]] = decode_column(blobs_[i], parts[i], blob_place);
+  decode_raw(raw, row, raw_place);
   return row;
 }
 

@@ -111,7 +111,8 @@ const std::vector<std::string>& MindRecordReader::index_fields() const {
 MindRecordRow MindRecordReader::read(int64_t row) const {
   const auto [shard, local] = state_->find(row);
   const auto blob = shard.blob(local), raw = shard.raw(local);
-  return state_->codec->decode(blob.content, raw.content, {shard.path(), blob.offset + 8});
+  return state_->codec->decode(blob.content, raw.content, {shard.path(), blob.offset + 8},
+                               {shard.path(), raw.offset + 8});
 }
 
 void MindRecordReader::read_int32(int64_t row, size_t column, std::vector<int32_t>& out) const {
