@@ -17,18 +17,12 @@ std::span<const Entry> commands() {
       Entry{"preprocess", "llama_preprocess", "conversations or text to MindRecord", preprocess},
       Entry{"convert", "", "weights between all formats, any direction", convert},
       Entry{"convert-weight", "convert_weight",
-            "the recipe's converter: Hugging Face to .ckpt and back", convert_weight},
-      Entry{"run", "", "train, finetune, eval or predict from a YAML file", run},
-      Entry{"run-llama3", "run_llama3", "the same with the recipe's flags", run_llama3},
-      Entry{"run-mindformer", "run_mindformer", "the same with the generic runner's flags",
-            run_mindformer},
-      Entry{"finetune", "", "weights and Alpaca data to a fine-tuned model, in one command",
-            finetune},
+            "the recipe's converter: Hugging Face to .ckpt, or back", convert_weight},
       Entry{"generate", "", "continue prompts", generate},
       Entry{"tokenize", "", "text to token ids and back, for comparison", tokenize},
-      Entry{"probe", "", "logits, losses, gradients and training steps, for comparison", probe},
+      Entry{"probe", "", "logits, losses, gradients, training steps, for comparison", probe},
       Entry{"inspect", "", "what is in a file of any format we know", inspect},
-      Entry{"verify", "", "check the sums of a checkpoint", verify},
+      Entry{"verify", "", "check the sums of training checkpoints", verify},
   };
   return entries;
 }

@@ -1,0 +1,151 @@
+// cria generate: prompts (or token ids) in, their continuation out.
+#include <charconv>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/flags.h"
+#include "base/thread_pool.h"
+#include "checkpoint/convert.h"
+#include "checkpoint/weight_source.h"
+#include "cli/commands.h"
+#include "cli/tokenizer_files.h"
+#include "data/template.h"
+#include "generate/generator.h"
+#include "tokenizer/load.h"
+
+namespace cria::cli {
+namespace {
+
+std::vector<int32_t> parse_ids(const std::string& text, const char* flag) {
+  std::vector<int32_t> ids;
+  const char* at = text.data();
+  const char* end = at + text.size();
+  while (at < end) {
+    int32_t id = 0;
+    const auto [next, error] = std::from_chars(at, end, id);
+    require(error == std::errc() && id >= 0 && (next == end || (*next == ',' && next + 1 < end)),
+            "generate: --{} is \"{}\", expected ids separated by commas", flag, escaped(text));
+    ids.push_back(id);
+    at = next == end ? end : next + 1;
+  }
+  return ids;
+}
+
+struct GenerateFlags {
+  std::string model, dtype = "bf16", config_path, eos, vocab_file, prompt_template;
+  std::vector<std::string> prompts, token_ids;
+  bool json = false, stream = true, allow_special = false;
+  std::optional<bool> add_bos;
+  int64_t threads = 0;
+  GenerateSettings settings;
+};
+
+void declare(Flags& flags, GenerateFlags& f) {
+  flags.text("model", f.model, "weights: a folder or file of any format we read");
+  flags.texts("prompt", f.prompts, "one or more prompts");
+  flags.texts("token_ids", f.token_ids,
+              "instead of prompts: ids separated by commas, used as given; once per sequence");
+  flags.integer("max_new_tokens", f.settings.max_new_tokens, "at most so many");
+  flags.text("dtype", f.dtype, "compute type: fp32, bf16 or fp16");
+  flags.text("config", f.config_path, "config.json, where the weights carry none");
+  flags.text("eos_ids", f.eos,
+             "ids that end a reply, separated by commas, or none; by default the model's own");
+  flags.text("vocab_file", f.vocab_file,
+             "vocabulary; by default the one beside or inside the weights");
+  flags.text("prompt_template", f.prompt_template,
+             "none, alpaca, vicuna, llama3 or chatml; by default none");
+  flags.boolean("add_bos", f.add_bos, "begin with bos; by default only where a chat layout does");
+  flags.boolean("allow_special", f.allow_special,
+                "special-token text in prompts becomes special tokens");
+  flags.boolean("do_sample", f.settings.sampling.do_sample, "draw instead of taking the likeliest");
+  flags.number("temperature", f.settings.sampling.temperature, "of the draw");
+  flags.integer("top_k", f.settings.sampling.top_k, "draw among the k likeliest; 0: all");
+  flags.number("top_p", f.settings.sampling.top_p,
+               "draw among the likeliest that reach this probability");
+  flags.number("repetition_penalty", f.settings.sampling.repetition_penalty,
+               "for tokens that were seen");
+  flags.boolean("json", f.json, "one JSON line of ids on stdout and nothing else");
+  flags.boolean("stream", f.stream, "print text as it comes");
+  flags.integer("threads", f.threads, "0: one per core");
+  flags.require_flag("model");
+}
+
+// The text of one prompt, printed while it grows.
+void print_streaming(const Tokenizer& tokenizer, const LlamaConfig& config,
+                     const ParamArena& weights, const GenerateFlags& f,
+                     const std::vector<int32_t>& prompt, ops::Exec& exec) {
+  StreamDecoder decoder(tokenizer, true);
+  const auto on_token = [&](size_t, int32_t token) {
+    fmt::print("{}", decoder.put(token));
+    if (f.stream) std::fflush(stdout);
+  };
+  generate(config, weights, {&prompt, 1}, f.settings, exec, on_token);
+  fmt::print("{}\n", decoder.end());
+}
+
+}  // namespace
+
+int generate(const std::string& name, const std::vector<std::string>& arguments) {
+  GenerateFlags f;
+  Flags flags(
+      name, "Continues prompts.",
+      "  cria generate --model SmolLM2.gguf --prompt 'What is a llama?' --prompt_template chatml\n"
+      "  cria generate --model smollm2/ --token_ids 1,2,3 --max_new_tokens 16 --dtype fp32 --json");
+  declare(flags, f);
+  if (!flags.parse(arguments)) return 0;
+  require(f.prompts.empty() != f.token_ids.empty(), "{}: give either --prompt or --token_ids",
+          name);
+
+  std::optional<LlamaConfig> given;
+  if (!f.config_path.empty()) given = parse_hf_config(read_text(f.config_path), f.config_path);
+  const WeightSource source = WeightSource::open(f.model, given);
+  LlamaConfig config = source.config();
+  if (!source.config_is_own() && !config.tie_word_embeddings)
+    config.tie_word_embeddings = looks_tied(source);
+  f.settings.compute = parse_dtype(f.dtype, "--dtype");
+  f.settings.eos_ids = config.eos_token_ids;
+  if (!f.eos.empty())
+    f.settings.eos_ids = f.eos == "none" ? std::vector<int32_t>() : parse_ids(f.eos, "eos_ids");
+
+  ThreadPool pool(static_cast<int>(f.threads));
+  ops::Exec exec{pool};
+  ParamArena weights(config, f.settings.compute);
+  load_parameters(source, weights, pool);
+
+  if (!f.token_ids.empty()) {
+    std::vector<std::vector<int32_t>> prompts;
+    for (const std::string& ids : f.token_ids) prompts.push_back(parse_ids(ids, "token_ids"));
+    std::vector<std::string> rows;
+    for (const Generated& g : generate(config, weights, prompts, f.settings, exec))
+      rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
+    fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
+    return 0;
+  }
+  const auto vocabulary =
+      find_vocabulary(f.vocab_file.empty() ? source.tokenizer_path() : f.vocab_file);
+  require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
+          name, f.model);
+  const Tokenizer tokenizer(*vocabulary);
+  const PromptTemplate kind =
+      parse_prompt_template(f.prompt_template.empty() ? "none" : f.prompt_template);
+  std::vector<std::vector<int32_t>> prompts;
+  for (const std::string& text : f.prompts) {
+    prompts.push_back(encode_prompt(
+        tokenizer, kind, text,
+        {f.add_bos.value_or(kind == PromptTemplate::alpaca || kind == PromptTemplate::vicuna),
+         f.allow_special,
+         {}}));
+  }
+  if (f.json) {
+    std::vector<std::string> rows;
+    for (const Generated& g : generate(config, weights, prompts, f.settings, exec))
+      rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
+    fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
+    return 0;
+  }
+  for (const auto& prompt : prompts) print_streaming(tokenizer, config, weights, f, prompt, exec);
+  return 0;
+}
+
+}  // namespace cria::cli
