@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "data/alpaca.h"
+#include "tokenizer/chat.h"
 
 namespace cria {
 namespace {
@@ -62,52 +63,37 @@ PromptTemplate parse_prompt_template(std::string_view name) {
                              .found = fmt::format("\"{}\"", escaped(name))}));
 }
 
-std::vector<PromptPart> render_prompt(PromptTemplate kind, std::string_view text,
-                                      std::string_view input) {
+std::string render_prompt(PromptTemplate kind, std::string_view text, std::string_view input) {
   require(input.empty() || kind == PromptTemplate::alpaca,
           "prompt_template: an input is given, but only the template alpaca takes one");
-  const auto plain = [](std::string t) { return PromptPart{std::move(t), false}; };
-  const auto special = [](std::string t) { return PromptPart{std::move(t), true}; };
   switch (kind) {
     case PromptTemplate::none:
-      return {plain(std::string(text))};
+      return std::string(text);
     case PromptTemplate::alpaca:
-      return {plain(vicuna_round_prompt(alpaca_prompt(text, input), true))};
+      return vicuna_round_prompt(alpaca_prompt(text, input), true);
     case PromptTemplate::vicuna:
-      return {plain(vicuna_round_prompt(text, true))};
+      return vicuna_round_prompt(text, true);
     case PromptTemplate::llama3:
-      return {special("<|start_header_id|>"),
-              plain("user"),
-              special("<|end_header_id|>"),
-              plain("\n\n" + std::string(text)),
-              special("<|eot_id|>"),
-              special("<|start_header_id|>"),
-              plain("assistant"),
-              special("<|end_header_id|>"),
-              plain("\n\n")};
     case PromptTemplate::chatml:
-      return {special("<|im_start|>"), plain("user\n" + std::string(text)),
-              special("<|im_end|>"),   plain("\n"),
-              special("<|im_start|>"), plain("assistant\n")};
+      break;
   }
-  check(false, "every prompt template is rendered");
+  check(false, "chat layouts have no text form: their special tokens are ids");
   return {};
 }
 
-std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, std::span<const PromptPart> parts,
-                                   bool bos, bool allow_special) {
-  std::vector<TokenId> ids = tokenizer.encode("", {.bos = bos});
-  for (const PromptPart& part : parts) {
-    if (!part.special) {
-      tokenizer.encode(part.text, {.allow_special = allow_special}, ids);
-      continue;
-    }
-    const auto id = tokenizer.find_special(part.text);
-    require(id.has_value(),
-            "prompt_template: the vocabulary has no token {}; try: another template", part.text);
-    ids.push_back(*id);
-  }
-  return ids;
+std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, PromptTemplate kind,
+                                   std::string_view text, const PromptOptions& options) {
+  if (kind != PromptTemplate::llama3 && kind != PromptTemplate::chatml)
+    return tokenizer.encode(render_prompt(kind, text, options.input),
+                            {.allow_special = options.allow_special, .bos = options.bos});
+  require(options.input.empty(),
+          "prompt_template: an input is given, but only the template alpaca takes one");
+  const ChatLayout layout =
+      kind == PromptTemplate::llama3 ? ChatLayout::llama3 : ChatLayout::chatml;
+  ChatFormat format = detect_chat_format(tokenizer.vocabulary());
+  if (format.layout != layout) format = {.layout = layout, .default_system = {}};
+  const ChatMessage message{.role = "user", .content = std::string(text)};
+  return encode_chat(tokenizer, format, {&message, 1}, true);
 }
 
 }  // namespace cria

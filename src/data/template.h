@@ -35,29 +35,27 @@ enum class PromptTemplate {
   alpaca,  // the text as an Alpaca instruction inside the vicuna template: what a model trained by
            // the recipe on Alpaca data has seen
   vicuna,  // the text as a message of the vicuna template: conversations of the recipe
-  llama3,  // Llama 3 Instruct's headers
-  chatml,  // <|im_start|>user ...
+  llama3,  // Llama 3 Instruct's headers (tokenizer/chat.h)
+  chatml,  // <|im_start|>user ... (tokenizer/chat.h)
 };
 
 /// Throws UsageError naming the known templates.
 PromptTemplate parse_prompt_template(std::string_view name);
 
-/// A piece of a prompt: ordinary text, in which special-token text is just text, or the text of one
-/// special token.
-struct PromptPart {
-  std::string text;
-  bool special = false;
-  bool operator==(const PromptPart&) const = default;
+/// The text of a prompt for a single message, up to where the reply begins; `kind` is none, alpaca
+/// or vicuna. `input` is the Alpaca input; only `alpaca` takes one (UsageError).
+std::string render_prompt(PromptTemplate kind, std::string_view text, std::string_view input = {});
+
+struct PromptOptions {
+  bool bos = false;  // none, alpaca, vicuna: bos in front; chat layouts know it themselves
+  bool allow_special = false;  // the same three: special-token text counts; never in chat layouts
+  std::string_view input;      // see render_prompt
 };
 
-/// The prompt for a single message, up to where the reply begins. `input` is the Alpaca input;
-/// only `alpaca` takes one. No beginning-of-text token: whoever encodes adds it.
-std::vector<PromptPart> render_prompt(PromptTemplate kind, std::string_view text,
-                                      std::string_view input = {});
-
-/// Ids of the parts, behind the bos token if asked for. With `allow_special` special-token text in
-/// ordinary parts counts too. Throws UsageError when the vocabulary lacks a special token.
-std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, std::span<const PromptPart> parts,
-                                   bool bos, bool allow_special = false);
+/// Ids of a prompt for a single message, by any template; chat layouts put the model's own default
+/// system message in front when it has one. Throws UsageError when the vocabulary lacks the special
+/// tokens of the layout.
+std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, PromptTemplate kind,
+                                   std::string_view text, const PromptOptions& options = {});
 
 }  // namespace cria

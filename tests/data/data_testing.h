@@ -28,7 +28,7 @@ class ScratchFolder {
   [[nodiscard]] std::string operator/(std::string_view name) const {
     return (path_ / name).string();
   }
-  [[nodiscard]] std::string write(std::string_view name, std::string_view text) const {
+  std::string write(std::string_view name, std::string_view text) const {
     const std::string path = *this / name;
     std::ofstream(path, std::ios::binary) << text;
     return path;
