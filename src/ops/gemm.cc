@@ -10,11 +10,15 @@
 namespace cria::ops {
 namespace {
 
-constexpr int64_t kMaxCells = 512;    // depth of a slice: a tile's panels stay in L2
-constexpr int64_t kBlockRows = 1024;  // of C: the packed slices stay in L3 ...
-constexpr int64_t kBlockCols = 2048;  // ... and packing is paid back by enough products
-constexpr int64_t kUnitRows = 112;    // of C, one thread's piece: both packed parts fit in L2
-constexpr int64_t kUnitCols = 128;
+// Depth of a slice: its panels still share L2, and sums rarely have to wait in memory for the next.
+constexpr int64_t kMaxCells = 1024;
+// Of C: the packed slices stay in L3, and packing is paid back by enough products.
+constexpr int64_t kBlockRows = 1024;
+constexpr int64_t kBlockCols = 2048;
+// Of C, one thread's piece; narrower where there would be too few pieces to share out evenly.
+constexpr int64_t kUnitRows = 112;
+constexpr int64_t kUnitCols = 256;
+constexpr int64_t kFewUnits = 32;
 constexpr int64_t kPackPanels = 4;        // one thread's piece of packing
 constexpr int64_t kAloneBelow = 1 << 17;  // products of a call that are not worth a second thread
 
@@ -91,7 +95,9 @@ class Product {
       }
     });
     const Cut rows(a_panels, std::max<int64_t>(1, kUnitRows / kernels_.tile_rows));
-    const Cut cols(b_panels, std::max<int64_t>(1, kUnitCols / kernels_.tile_cols));
+    Cut cols(b_panels, std::max<int64_t>(1, kUnitCols / kernels_.tile_cols));
+    if (rows.pieces * cols.pieces < kFewUnits)
+      cols = Cut(b_panels, std::max<int64_t>(1, cols.size / 2));
     each(rows.pieces * cols.pieces, [&](int64_t i) {
       const int64_t r = i % rows.pieces;
       const int64_t c = i / rows.pieces;

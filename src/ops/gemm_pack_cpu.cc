@@ -175,7 +175,7 @@ void pack_as(const PackJob& job) {
     return;
   }
   // A few k at a time over all panels: neighbouring panels share cache lines.
-  constexpr int64_t kChunk = 16;
+  constexpr int64_t kChunk = 4;
   for (int64_t begin = 0; begin < cells; begin += kChunk) {
     const int64_t end = begin + kChunk < cells ? begin + kChunk : cells;
     each([&](int64_t entry, float* to) { pack_columns<Read>(job, entry, to, begin, end); });

@@ -10,32 +10,39 @@ namespace {
 constexpr int64_t kBlockBytes = 128 << 10;  // of w, one thread's piece: a few microseconds
 constexpr int64_t kAloneBytes = 128 << 10;  // less of w than this is not worth a second thread
 
-thread_local Tensor widened;  // x as f32; kept, so that only the first steps allocate
+/// Rows of x as the kernels want them for such w.
+struct Prepared {
+  const float* rows;
+  int64_t stride;
+};
 
-/// x itself where it is f32 already.
-ConstView as_f32(ConstView x) {
-  if (x.dtype == DType::f32) return x;
-  if (widened.cols() < x.elements()) widened = Tensor(DType::f32, 1, x.elements());
-  const View to(widened.view().data, DType::f32, x.rows, x.cols);
+Prepared prepare(ConstView x, DType w) {
+  thread_local Tensor memory;  // kept, so that only the first steps allocate
+  const GemvKernels& kernels = gemv_kernels();
+  // A line more than needed: rows a page apart would share one set of the first cache.
+  const int64_t stride = kernels.prepared_floats(x.dtype, w, x.cols) + 16;
+  if (memory.cols() < x.rows * stride) memory = Tensor(DType::f32, 1, x.rows * stride);
+  float* const rows = memory.span<float>().data();
   for (int64_t t = 0; t < x.rows; ++t) {
-    gemv_kernels().widen(x.at(t, 0), x.dtype, x.cols, to.row<float>(t).data());
+    kernels.prepare(x.at(t, 0), x.dtype, w, x.cols, rows + t * stride);
   }
-  return to;
+  return {rows, stride};
 }
 
 }  // namespace
 
 void gemv(ConstView x, ConstView w, View y, Into into, ThreadPool& pool) {
   if (y.rows == 0 || y.cols == 0) return;
-  const ConstView wide = as_f32(x);
+  const Prepared prepared = prepare(x, w.dtype);
   const int64_t row_bytes = std::max<int64_t>(1, bytes_of(w.dtype, w.cols));
-  const int64_t block = std::max<int64_t>(1, kBlockBytes / row_bytes / 4) * 4;
+  const int64_t block = std::max<int64_t>(1, kBlockBytes / row_bytes);
   const auto body = [&](int64_t i) {
     const int64_t first = i * block;
     GemvJob job;
-    job.x = static_cast<const float*>(wide.data);
-    job.x_stride = wide.stride;
-    job.x_rows = wide.rows;
+    job.x = prepared.rows;
+    job.x_stride = prepared.stride;
+    job.x_rows = x.rows;
+    job.x_dtype = x.dtype;
     job.w = w.at(first, 0);
     job.w_dtype = w.dtype;
     job.w_stride = w.stride;

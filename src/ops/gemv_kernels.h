@@ -8,11 +8,12 @@
 
 namespace cria::ops {
 
-/// Dot products of rows of x with rows of w, both contiguous along the summed dim.
+/// Dot products of prepared rows of x with rows of w, which are contiguous along the summed dim.
 struct GemvJob {
   const float* x = nullptr;
-  int64_t x_stride = 0;
+  int64_t x_stride = 0;  // floats between prepared rows
   int64_t x_rows = 0;
+  DType x_dtype = DType::f32;  // before it was prepared
   const void* w = nullptr;
   DType w_dtype = DType::f32;
   int64_t w_stride = 0;
@@ -25,11 +26,13 @@ struct GemvJob {
 };
 
 struct GemvKernels {
-  /// Lane l of a dot product sums k = l, l + lanes, ... in order; then the lanes are added in a
-  /// fixed order.
+  /// The lanes of two vectors sum a fixed choice of k each, in order; then they are added in a
+  /// fixed order. The choice depends on the level and the dtypes of x and w.
   void (*dots)(const GemvJob&);
-  /// to[i] = from[i] as f32
-  void (*widen)(const void* from, DType dtype, int64_t count, float* to);
+  /// Floats that a prepared row takes.
+  int64_t (*prepared_floats)(DType x, DType w, int64_t depth);
+  /// Writes a row of x in the order and type that dots() reads it for such w, padded with 0.
+  void (*prepare)(const void* from, DType x, DType w, int64_t depth, float* to);
 };
 CRIA_KERNEL_TABLE(GemvKernels, gemv_kernels)
 
