@@ -12,7 +12,8 @@ namespace cria {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "cria_test_XXXXXX").string();
+    std::string name =
+        (std::filesystem::temp_directory_path() / ("cria_test_" + std::string(6, 'X'))).string();
     if (mkdtemp(name.data()) == nullptr) std::abort();
     path_ = name;
   }
