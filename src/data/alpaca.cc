@@ -79,6 +79,14 @@ std::string alpaca_prompt(std::string_view instruction, std::string_view input) 
                      instruction, input);
 }
 
+void append_conversation_json(std::string& out, const AlpacaRecord& record, int64_t number) {
+  out += fmt::format("  {{\n    \"id\": \"{}\",\n    \"conversations\": [\n", number);
+  append_turn(out, "human", alpaca_prompt(record.instruction, record.input));
+  out += ",\n";
+  append_turn(out, "gpt", record.output);
+  out += "\n    ]\n  }";
+}
+
 int64_t convert_alpaca(const std::string& in_path, const std::string& out_path,
                        const ProgressCall& progress) {
   JsonRecords records(in_path);
@@ -88,11 +96,7 @@ int64_t convert_alpaca(const std::string& in_path, const std::string& out_path,
   for (JsonRecord record; records.next(record);) {
     const AlpacaRecord alpaca = parse_alpaca(records, record, records.parse(record));
     text = count == 0 ? "[\n" : ",\n";
-    text += fmt::format("  {{\n    \"id\": \"{}\",\n    \"conversations\": [\n", ++count);
-    append_turn(text, "human", alpaca_prompt(alpaca.instruction, alpaca.input));
-    text += ",\n";
-    append_turn(text, "gpt", alpaca.output);
-    text += "\n    ]\n  }";
+    append_conversation_json(text, alpaca, ++count);
     file.write(text);
     if (progress && count % 256 == 0) progress(records.position(), records.size());
   }

@@ -29,6 +29,9 @@ AlpacaRecord parse_alpaca(const JsonRecords& records, const JsonRecord& record, 
 /// (a single space is not empty). Braces in the texts are plain text.
 std::string alpaca_prompt(std::string_view instruction, std::string_view input);
 
+/// Appends the conversation made of a record, as convert_alpaca writes it: two turns, id `number`.
+void append_conversation_json(std::string& out, const AlpacaRecord& record, int64_t number);
+
 /// Alpaca records (a JSON array or JSON lines) to the recipe's conversations file, byte for byte as
 /// the recipe's alpaca_converter writes it: indent 2, UTF-8 as it is, ids "1", "2", ... Holds one
 /// record at a time. Returns the number of records. An older file of that name is replaced when all

@@ -122,7 +122,7 @@ void JsonRecords::give(JsonRecord& record, size_t begin, size_t end) {
             .offset = begin,
             .line = lines_ ? line_ : 0};
   // Pages far behind are not needed again; a record handed out earlier is read back if it is.
-  constexpr size_t kWindow = 256 << 20;
+  constexpr size_t kWindow = 16 << 20;
   if (file_ && begin > released_ + 2 * kWindow) {
     file_->advise_done(released_, kWindow);
     released_ += kWindow;
