@@ -84,8 +84,8 @@ QueryTile load_tile(const BackwardUnit& u, const Buffers& b, int64_t first_row) 
                     b.dquery + first_row * padded};
   load_panel(u.q, first_row, t.rows, u.head_dim, scale_of(u), t.query);
   load_panel(u.dout, first_row, t.rows, u.head_dim, 1.0f, t.dout);
-  transpose_rows(t.query, padded, t.rows, u.head_dim, t.query_t);
-  transpose_rows(t.dout, padded, t.rows, u.head_dim, t.dout_t);
+  transpose_panel(t.query, t.rows, u.head_dim, t.query_t);
+  transpose_panel(t.dout, t.rows, u.head_dim, t.dout_t);
   return t;
 }
 

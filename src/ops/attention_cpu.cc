@@ -72,7 +72,7 @@ void start_tile(const Tile& t, float* staging) {
     one.data = static_cast<const char*>(u.q.data) + at * (u.q.dtype == DType::f32 ? 4 : 2);
     load_panel(one, 0, 1, u.head_dim, scale, staging + r * padded);
   }
-  transpose_rows(staging, padded, t.rows, u.head_dim, const_cast<float*>(t.query));
+  transpose_panel(staging, t.rows, u.head_dim, const_cast<float*>(t.query));
   reset(t.total, kRowTile, padded);
 }
 

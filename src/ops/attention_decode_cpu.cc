@@ -2,19 +2,18 @@
 // in the order of attention_cpu.cc, so the bits are those of a prefill.
 #include <math.h>
 
-#include "ops/attention_tiles.h"
+#include "ops/attention_stream.h"
 
 namespace cria::ops::CRIA_ISA {
 namespace {
 
 struct Buffers {
-  float *query, *keys, *values, *scores, *factor;
+  float *query, *scores, *factor;
 };
 
 int64_t scratch(int64_t group, int64_t head_dim) {
   const int64_t padded = padded_dim(head_dim);
-  return group * padded + kKeyBlock * head_dim + kKeyBlock * padded + group * kKeyBlock +
-         whole_lines(group);
+  return group * padded + group * kKeyBlock + whole_lines(group);
 }
 
 int64_t partial(int64_t group, int64_t head_dim) {
@@ -25,9 +24,7 @@ Buffers buffers_of(const DecodeUnit& u) {
   const int64_t padded = padded_dim(u.head_dim);
   Buffers b{};
   b.query = u.scratch;
-  b.keys = b.query + u.group * padded;
-  b.values = b.keys + kKeyBlock * u.head_dim;
-  b.scores = b.values + kKeyBlock * padded;
+  b.scores = b.query + u.group * padded;
   b.factor = b.scores + u.group * kKeyBlock;
   return b;
 }
@@ -35,16 +32,6 @@ Buffers buffers_of(const DecodeUnit& u) {
 Running running_of(float* p, int64_t group, int64_t head_dim) {
   float* largest = p + group * padded_dim(head_dim);
   return {p, largest, largest + whole_lines(group)};
-}
-
-/// to[d, key] = k[key, d] for `keys` keys.
-void transpose_keys(const HeadRows& k, int64_t first_key, int64_t keys, int64_t head_dim,
-                    float* to) {
-  with_type(k.dtype, [&](auto t) {
-    using T = typename decltype(t)::type;
-    transpose_rows(static_cast<const T*>(k.data) + first_key * k.stride, k.stride, keys, head_dim,
-                   to);
-  });
 }
 
 /// Scores of one row become weights; the four interleaved sums are those of the prefill.
@@ -69,29 +56,44 @@ void softmax_row(float* scores, int64_t keys, float* largest, float* weight, flo
   *factor = f[0];
 }
 
+/// Keys [first_key, first_key + keys) of one block, for kStreamHeads heads at a time.
+template <class K, class V>
+void key_block(const DecodeUnit& u, const Buffers& b, const Running& state, int64_t first_key,
+               int64_t keys) {
+  const int64_t padded = padded_dim(u.head_dim);
+  const K* k = static_cast<const K*>(u.k.data) + first_key * u.k.stride;
+  const V* v = static_cast<const V*>(u.v.data) + first_key * u.v.stride;
+  for (int64_t h = 0; h < u.group; h += kStreamHeads) {
+    with_count(u.group - h, [&](auto heads) {
+      float* scores = b.scores + h * kKeyBlock;
+      stream_scores<K, heads.value>(k, u.k.stride, keys, u.head_dim, b.query + h * padded, scores);
+      for (int64_t i = h; i < h + heads.value; ++i) {
+        softmax_row(b.scores + i * kKeyBlock, keys, state.largest + i, state.weight + i,
+                    b.factor + i);
+      }
+      stream_values<V, heads.value>(v, u.v.stride, keys, u.head_dim, scores, b.factor + h,
+                                    state.values + h * padded);
+    });
+  }
+}
+
 void span(const DecodeUnit& u) {
   const Buffers b = buffers_of(u);
-  const int64_t padded = padded_dim(u.head_dim);
   const Running state = running_of(u.partial, u.group, u.head_dim);
-  reset(state, u.group, padded);
+  reset(state, u.group, padded_dim(u.head_dim));
   HeadRows heads = u.q;
   heads.stride = u.head_dim;
   load_panel(heads, 0, u.group, u.head_dim, 1.0f / sqrtf(static_cast<float>(u.head_dim)), b.query);
-  for (int64_t key = u.first_key; key < u.first_key + u.keys; key += kKeyBlock) {
-    const int64_t left = u.first_key + u.keys - key;
-    const int64_t keys = left < kKeyBlock ? left : kKeyBlock;
-    transpose_keys(u.k, key, keys, u.head_dim, b.keys);
-    load_panel(u.v, key, keys, u.head_dim, 1.0f, b.values);
-    product<false>({b.query, padded, b.keys, kKeyBlock, u.head_dim, b.scores, kKeyBlock}, u.group,
-                   vecs_of(keys));
-    for (int64_t g = 0; g < u.group; ++g) {
-      softmax_row(b.scores + g * kKeyBlock, keys, state.largest + g, state.weight + g,
-                  b.factor + g);
-    }
-    product<false>({b.scores, kKeyBlock, b.values, padded, keys, state.values, padded,
-                    Start::scaled, b.factor},
-                   u.group, vecs_of(padded));
-  }
+  with_type(u.k.dtype, [&](auto k_type) {
+    with_type(u.v.dtype, [&](auto v_type) {
+      using K = typename decltype(k_type)::type;
+      using V = typename decltype(v_type)::type;
+      for (int64_t key = u.first_key; key < u.first_key + u.keys; key += kKeyBlock) {
+        const int64_t left = u.first_key + u.keys - key;
+        key_block<K, V>(u, b, state, key, left < kKeyBlock ? left : kKeyBlock);
+      }
+    });
+  });
 }
 
 void combine_spans(float* partials, int64_t spans, int64_t group, int64_t head_dim,

@@ -47,38 +47,21 @@ static inline void transpose8(__m256 r[8]) {
   r[2] = _mm256_permute2f128_ps(b2, b6, 0x20), r[6] = _mm256_permute2f128_ps(b2, b6, 0x31);
   r[3] = _mm256_permute2f128_ps(b3, b7, 0x20), r[7] = _mm256_permute2f128_ps(b3, b7, 0x31);
 }
-static inline __m256 load8(const float* p) { return _mm256_loadu_ps(p); }
-static inline __m256 load8(const bf16* p) {
-  return _mm256_castsi256_ps(
-      _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16));
-}
-static inline __m256 load8(const f16* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
-}
-/// Element-wise fallback at the edges.
-static inline float to_float(float x) { return x; }
-static inline float to_float(bf16 x) {
-  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(static_cast<int>(x.bits) << 16)));
-}
-static inline float to_float(f16 x) { return _cvtsh_ss(x.bits); }
-
-/// to[d, r] = from[r, d], rows of `to` kRowTile long; columns from `rows` to the next multiple of 16
-/// become 0.
-template <class T>
-static void transpose_rows(const T* from, int64_t stride, int64_t rows, int64_t head_dim,
-                           float* to) {
-  const int64_t columns = (rows + 15) / 16 * 16;
+/// to[d, r] = from[r, d] for a panel of rows; rows of `to` are kRowTile long, columns from `rows` to
+/// the next multiple of 16 become 0.
+static inline void transpose_panel(const float* from, int64_t rows, int64_t head_dim, float* to) {
+  const int64_t stride = padded_dim(head_dim), columns = whole_lines(rows);
   for (int64_t r = 0; r < columns; r += 8) {
     const int64_t whole = rows - r >= 8 ? head_dim / 8 * 8 : 0;
     for (int64_t d = 0; d < whole; d += 8) {
       __m256 m[8];
-      for (int i = 0; i < 8; ++i) m[i] = load8(from + (r + i) * stride + d);
+      for (int i = 0; i < 8; ++i) m[i] = _mm256_loadu_ps(from + (r + i) * stride + d);
       transpose8(m);
       for (int i = 0; i < 8; ++i) _mm256_storeu_ps(to + (d + i) * kRowTile + r, m[i]);
     }
     for (int64_t d = whole; d < head_dim; ++d) {
       for (int64_t i = r; i < r + 8; ++i) {
-        to[d * kRowTile + i] = i < rows ? to_float(from[i * stride + d]) : 0.0f;
+        to[d * kRowTile + i] = i < rows ? from[i * stride + d] : 0.0f;
       }
     }
   }
