@@ -121,11 +121,16 @@ void pack_rows(const PackJob& job, int64_t entry, float* to) {
   }
   const int64_t depth = job.k_end - job.k_begin;
   constexpr int64_t kStep = kLanes * Read::kPerCell;
+  // The next rows are fetched meanwhile: there are too many streams for the processor to follow.
+  const int64_t ahead = kLanes * job.side.stride;
   int64_t k = 0;
   Vec v[kLanes];
   for (; k + kStep <= depth; k += kStep) {
 #pragma GCC unroll 16
-    for (int64_t r = 0; r < kLanes; ++r) v[r] = Read::along_depth(row[r] + k);
+    for (int64_t r = 0; r < kLanes; ++r) {
+      _mm_prefetch(reinterpret_cast<const char*>(row[r] + k + ahead), _MM_HINT_T1);
+      v[r] = Read::along_depth(row[r] + k);
+    }
     transpose(v);
 #pragma GCC unroll 16
     for (int64_t r = 0; r < kLanes; ++r) store(to + r * job.width, v[r]);
@@ -136,6 +141,8 @@ void pack_rows(const PackJob& job, int64_t entry, float* to) {
   transpose(v);
   for (int64_t r = 0; k + r * Read::kPerCell < depth; ++r) store(to + r * job.width, v[r]);
 }
+
+constexpr int64_t kFetchAhead = 16;  // rows of the matrix
 
 /// The same where outer entries lie side by side: cells [begin, end) of the panel.
 template <class Read>
@@ -148,6 +155,7 @@ void pack_columns(const PackJob& job, int64_t entry, float* to, int64_t begin, i
   if (valid >= kLanes) {
     for (int64_t cell = begin; cell < end; ++cell) {
       const int64_t k = cell * Read::kPerCell;
+      _mm_prefetch(reinterpret_cast<const char*>(p + (k + kFetchAhead) * stride), _MM_HINT_T1);
       store(to + cell * job.width, Read::along_outer(p + k * stride, stride, depth - k));
     }
     return;
