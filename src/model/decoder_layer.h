@@ -20,12 +20,15 @@ namespace cria {
 
 /// What the tokens of a call are to each other.
 struct Context {
-  std::span<const int32_t> positions;  // of each token in its sequence
+  /// Of each token in its sequence.
+  std::span<const int32_t> positions;
   const ops::RopeTable& rope;
-  std::span<const int64_t>
-      sequences;  // row offsets: first 0, last T; attention stays inside a sequence
-  std::span<KvCache* const> caches;  // one for each sequence, or none: the rows are whole documents
-  bool few_rows = false;  // a decode step: products stream the weights (ops::linear_decode)
+  /// Row offsets of the sequences: first 0, last T. Attention stays inside a sequence.
+  std::span<const int64_t> sequences;
+  /// One for each sequence; or none, and the rows are whole documents.
+  std::span<KvCache* const> caches;
+  /// A decode step: products stream the weights (ops::linear_decode).
+  bool few_rows = false;
 };
 
 /// What forward leaves for backward. Norms' outputs and silu(gate) * up are not kept: making them again costs two passes over

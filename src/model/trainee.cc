@@ -140,6 +140,7 @@ void Trainee::forward(const Batch& batch, std::span<float> token_loss) {
 
 void Trainee::forward_backward(const Batch& batch, float scale, std::span<float> token_loss,
                                ParamArena& grads, bool first) {
+  check(grads.dtype() == DType::f32, "gradients are f32");
   const ops::Into into = first ? ops::Into::write : ops::Into::add;
   const Keep keep = impl_->recompute == Recompute::full ? Keep::inputs : Keep::all;
   const Context context = impl_->context_of(batch);
