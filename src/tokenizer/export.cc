@@ -1,5 +1,6 @@
 #include "tokenizer/export.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -73,8 +74,11 @@ Json model_of(const Vocabulary& v) {
   const std::vector<std::string> texts = byte_level_pieces(v);
   Json vocab = Json::object(), merges = Json::array();
   auto& entries = vocab.get_ref<Json::object_t&>();  // appended: keys are known to be unique
-  for (size_t id = 0; id < texts.size(); ++id)
-    if (!v.special[id]) entries.emplace_back(texts[id], id);
+  // The library numbers added tokens that are not in the vocab itself, behind the last id in it:
+  // only the specials at the very end may be left out.
+  const auto last_ordinary = std::find(v.special.rbegin(), v.special.rend(), false);
+  for (size_t id = 0; id < static_cast<size_t>(v.special.rend() - last_ordinary); ++id)
+    entries.emplace_back(texts[id], id);
   for (const auto& [left, right] : merges_of(v))
     merges.push_back(
         Json::array({texts[static_cast<size_t>(left)], texts[static_cast<size_t>(right)]}));

@@ -70,9 +70,8 @@ void check_tables(Vocabulary& v, const PieceTable& table) {
     check_id(v, id, name);
   for (const TokenId id : v.end_of_turn) check_id(v, id, "end-of-turn");
   for (size_t id = 0; id < v.pieces.size(); ++id) {
-    if (v.special[id]) continue;
     const TokenId first = table.find(v.pieces[id]);
-    if (first != static_cast<TokenId>(id))
+    if (first != (v.special[id] ? -1 : static_cast<TokenId>(id)))
       bad_vocabulary(v, fmt::format("tokens {} and {} are the same, \"{}\"", first, id,
                                     escaped(v.pieces[id])));
   }

@@ -189,6 +189,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "id 2 appears twice"},
         BadJson{"added twice", [](Json& j) { j["added_tokens"].push_back(j["added_tokens"][0]); },
                 "id 6 appears twice"},
+        BadJson{"added and ordinary", [](Json& j) { j["added_tokens"][0]["content"] = "ab"; },
+                "tokens 3 and 6 are the same"},
         BadJson{"added text twice",
                 [](Json& j) {
                   j["added_tokens"].push_back(j["added_tokens"][0]);

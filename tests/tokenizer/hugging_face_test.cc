@@ -193,6 +193,17 @@ INSTANTIATE_TEST_SUITE_P(
                     std::pair(R"({"bos_token_id": "x"})", "bos_token_id is no id"),
                     std::pair(R"({"a": 1, "a": 2})", "appears twice")));
 
+// Hugging Face's library gives an added token that is not in the vocab the next free id.
+TEST(Export, SpecialsBeforeOrdinaryTokensStandInTheVocabToo) {
+  const auto vocab_of = [](const char* name) {
+    return parse_json(tokenizer_json(load_vocabulary(golden(name))), "written", "written")
+        .at("model")
+        .at("vocab");
+  };
+  EXPECT_EQ(vocab_of("smollm.tokenizer.json").at("<|im_end|>"), 2);
+  EXPECT_FALSE(vocab_of("llama3.tokenizer.json").contains("<|eot_id|>"));
+}
+
 // The Hugging Face form of Llama 3's tokenizer.model merges by a list instead of by ids.
 TEST(Export, MergesOfATiktokenFileGiveTheSameIds) {
   CRIA_NEED_FIXTURES();
