@@ -18,6 +18,7 @@ std::span<const Entry> commands() {
       Entry{"convert", "", "weights between all formats, any direction", convert},
       Entry{"convert-weight", "convert_weight",
             "the recipe's converter: Hugging Face to .ckpt, or back", convert_weight},
+      Entry{"finetune", "", "weights and data to a fine-tuned model, in one command", finetune},
       Entry{"generate", "", "continue prompts", generate},
       Entry{"tokenize", "", "text to token ids and back, for comparison", tokenize},
       Entry{"probe", "", "logits, losses, gradients, training steps, for comparison", probe},
