@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <string>
@@ -63,7 +64,7 @@ int available_cores() {
   std::string limit;
   double period = 0;
   if (quota >> limit >> period && limit != "max" && period > 0) {
-    cores = std::min(cores, std::max(1, static_cast<int>(std::stod(limit) / period + 0.5)));
+    cores = std::min(cores, std::max(1, static_cast<int>(std::lround(std::stod(limit) / period))));
   }
   return std::max(1, cores);
 }

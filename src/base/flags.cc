@@ -50,7 +50,7 @@ struct Flags::Impl {
   [[nodiscard]] std::vector<std::string> normalise(const std::vector<std::string>& arguments) const;
 };
 
-Flags::Flags(std::string command, std::string description, std::string examples)
+Flags::Flags(std::string command, const std::string& description, const std::string& examples)
     : impl_(std::make_unique<Impl>(description, command)) {
   impl_->command = std::move(command);
   impl_->app.footer("\nExamples:\n" + examples);
@@ -116,7 +116,7 @@ void Flags::allow_overrides(std::vector<std::pair<std::string, std::string>>& ov
 
 // The flag meant by a name, a prefix of one or an alias; without dashes.
 std::string Flags::Impl::resolve(const std::string& given) const {
-  const std::string name = underscored(given);
+  std::string name = underscored(given);
   if (std::find(names.begin(), names.end(), name) != names.end()) return name;
   if (const auto it = aliases.find(name); it != aliases.end()) return it->second;
   std::vector<std::string> matches;

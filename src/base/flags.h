@@ -15,7 +15,7 @@ namespace cria {
 class Flags {
  public:
   /// `command` as the user typed it ("cria convert", "convert_weight"); `examples` is printed at the end of --help.
-  Flags(std::string command, std::string description, std::string examples);
+  Flags(std::string command, const std::string& description, const std::string& examples);
   ~Flags();
 
   // Each adds `--name`; the variable keeps its value when the flag is absent, and the help shows that as the default.

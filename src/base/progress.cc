@@ -4,11 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace cria {
 
 std::string clock_text(double seconds) {
-  const auto s = static_cast<int64_t>(std::max(0.0, seconds) + 0.5);
+  const int64_t s = std::llround(std::max(0.0, seconds));
   if (s >= 3600) return fmt::format("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
   return fmt::format("{}:{:02}", s / 60, s % 60);
 }
@@ -43,7 +44,7 @@ void Progress::draw(bool last) {
       total_ > 0 ? std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_)) : 0;
   constexpr int width = 24;
   std::string bar;
-  for (int i = 0; i < width; ++i) bar += i < static_cast<int>(share * width + 0.5) ? "█" : "░";
+  for (int i = 0; i < width; ++i) bar += i < std::lround(share * width) ? "█" : "░";
   const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0;
   fmt::print(stderr, "{}{} {} {:3.0f}% {}/{} {} {:.4g}/s {} {}{}{}", terminal_ ? "\r\x1b[2K" : "",
              title_, bar, 100 * share, done_, total_, unit_, rate, last ? "took" : "left",

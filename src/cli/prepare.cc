@@ -15,7 +15,7 @@ namespace cria::cli {
 namespace {
 
 // Bytes of input as a progress bar; the total is known at the first call.
-ProgressCall byte_progress(std::unique_ptr<Progress>& bar, std::string title) {
+ProgressCall byte_progress(std::unique_ptr<Progress>& bar, const std::string& title) {
   return [&bar, title, before = uint64_t{0}](uint64_t done, uint64_t total) mutable {
     if (!bar) bar = std::make_unique<Progress>(title, static_cast<int64_t>(total >> 10), "KiB");
     bar->advance(static_cast<int64_t>((done >> 10) - (before >> 10)));

@@ -66,8 +66,8 @@ class MindRecordWriter {
   };
   /// Throws UsageError for a schema, name or option the format does not allow, and when a file
   /// exists and overwrite is off; IoError when the folder cannot be written.
-  MindRecordWriter(std::string path, MindRecordSchema schema, Options options);
-  MindRecordWriter(std::string path, MindRecordSchema schema);
+  MindRecordWriter(const std::string& path, const MindRecordSchema& schema, Options options);
+  MindRecordWriter(const std::string& path, const MindRecordSchema& schema);
   ~MindRecordWriter();
   MindRecordWriter(const MindRecordWriter&) = delete;
   MindRecordWriter& operator=(const MindRecordWriter&) = delete;

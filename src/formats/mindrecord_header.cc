@@ -50,7 +50,7 @@ class Fields {
   bool is_null(const char* key) const { return get(key).is_null(); }
   bool has(const char* key) const { return object_.contains(key); }
   [[noreturn]] void fail(const std::string& reason, std::string expected,
-                         std::string found = {}) const {
+                         const std::string& found = {}) const {
     throw FormatError(describe({.what = "MindRecord",
                                 .path = path_,
                                 .offset = 8,

@@ -129,10 +129,11 @@ struct MindRecordWriter::State {
   }
 };
 
-MindRecordWriter::MindRecordWriter(std::string path, MindRecordSchema schema, Options options)
+MindRecordWriter::MindRecordWriter(const std::string& path, const MindRecordSchema& schema,
+                                   Options options)
     : state_(std::make_unique<State>(path, schema, std::move(options))) {}
-MindRecordWriter::MindRecordWriter(std::string path, MindRecordSchema schema)
-    : MindRecordWriter(std::move(path), std::move(schema), Options{}) {}
+MindRecordWriter::MindRecordWriter(const std::string& path, const MindRecordSchema& schema)
+    : MindRecordWriter(path, schema, Options{}) {}
 MindRecordWriter::~MindRecordWriter() = default;
 int64_t MindRecordWriter::rows() const { return state_->rows; }
 
