@@ -11,12 +11,12 @@ constexpr size_t kMaxFile = 16 << 20;
 constexpr size_t kSpecials = 256;
 
 constexpr auto kBase64 = [] {
-  std::array<int8_t, 256> values{};
+  std::array<int, 256> values{};
   values.fill(-1);
   const std::string_view digits =
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   for (size_t i = 0; i < digits.size(); ++i)
-    values[static_cast<unsigned char>(digits[i])] = static_cast<int8_t>(i);
+    values[static_cast<unsigned char>(digits[i])] = static_cast<int>(i);
   return values;
 }();
 
