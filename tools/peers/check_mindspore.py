@@ -1,0 +1,114 @@
+"""MindSpore reads our MindRecord files and our checkpoints."""
+
+import glob
+import json
+import os
+import sys
+
+import mindspore
+import numpy as np
+from common import Checks, run
+from mindspore.dataset import MindDataset
+from mindspore.mindrecord import FileReader
+from safetensors import safe_open
+
+cria, gguf, scratch, fixtures = sys.argv[1:5]
+checks = Checks("mindspore", mindspore.__version__)
+
+
+def rows_by_file_reader(path):
+    reader = FileReader(path)
+    rows = [{k: np.array(v) for k, v in row.items()} for row in reader.get_next()]
+    reader.close()
+    return rows
+
+
+def rows_by_dataset(paths):
+    return list(MindDataset(paths, shuffle=False).create_dict_iterator(num_epochs=1, output_numpy=True))
+
+
+def equals(rows, ids, labels):
+    return len(rows) == len(ids) and all(
+        np.array_equal(r["input_ids"], i) and np.array_equal(r["labels"], l) and r["input_ids"].dtype == np.int32
+        for r, i, l in zip(rows, ids, labels))
+
+
+def check_records():
+    """Judge: what the recipe's own script wrote for the same conversations."""
+    conversations = f"{fixtures}/data/alpaca_small.conversation.json"
+    with safe_open(f"{fixtures}/data/alpaca_small.seq512.safetensors", "np") as f:
+        flat_ids, flat_labels, offsets = (f.get_tensor(n) for n in ("input_ids", "labels", "offsets"))
+    count = len(offsets) - 1
+    ids, labels = np.full((count, 513), 128002, np.int32), np.full((count, 513), -100, np.int32)
+    for i in range(count):
+        n = offsets[i + 1] - offsets[i]
+        ids[i, :n], labels[i, :n] = flat_ids[offsets[i]:offsets[i + 1]], flat_labels[offsets[i]:offsets[i + 1]]
+    for parts in (1, 4):
+        path = f"{scratch}/parts{parts}.mindrecord"
+        run(cria, "preprocess", "--dataset_type", "qa", "--input_glob", conversations, "--output_file", path,
+            "--model_file", f"{fixtures}/tokenizer/tokenizer.model", "--seq_length", 512, "--file_partition", parts,
+            "--compat", "mindformers")
+        files = sorted(p for p in glob.glob(path + "*") if not p.endswith((".db", ".json")))
+        what = f"{count} rows in {len(files)} file{'s' if len(files) > 1 else ''}"
+        first = files[0]  # naming one part opens all of them
+        checks.check("FileReader reads the recipe's values from our MindRecord",
+                     equals(rows_by_file_reader(files if len(files) > 1 else first), ids, labels), what)
+        checks.check("MindDataset reads the recipe's values from our MindRecord",
+                     equals(rows_by_dataset(files if len(files) > 1 else first), ids, labels), what)
+        if len(files) > 1:
+            checks.check("MindDataset opens all parts by the first one's name", equals(rows_by_dataset(first), ids, labels),
+                         what)
+
+
+def bits(tensor):
+    """Bytes of a checkpoint's parameter; numpy has no bf16 of its own, so those go through exact fp32."""
+    if tensor.dtype == mindspore.bfloat16:
+        wide = tensor.astype(mindspore.float32).asnumpy()
+        return (wide.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+    return tensor.asnumpy().tobytes()
+
+
+def mindformers_name(name):
+    """The recipe's renaming, as written in its convert_weight.py."""
+    for old, new in (("embed_tokens.weight", "tok_embeddings.embedding_weight"), ("self_attn.q_proj.", "attention.wq."),
+                     ("self_attn.k_proj.", "attention.wk."), ("self_attn.v_proj.", "attention.wv."),
+                     ("self_attn.o_proj.", "attention.wo."), ("mlp.gate_proj.", "feed_forward.w1."),
+                     ("mlp.down_proj.", "feed_forward.w2."), ("mlp.up_proj.", "feed_forward.w3."),
+                     ("post_attention_layernorm.", "ffn_norm."), ("input_layernorm.", "attention_norm."),
+                     (".norm.", ".norm_out.")):
+        name = name.replace(old, new)
+    return name
+
+
+def stored_bytes(path):
+    """Tensors of a safetensors file as they lie there, without any library's types."""
+    raw = open(path, "rb").read()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:8 + size])
+    header.pop("__metadata__", None)
+    return {n: (t["shape"], raw[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]])
+            for n, t in header.items()}
+
+
+def check_checkpoints():
+    wanted = {"fp32": mindspore.float32, "bf16": mindspore.bfloat16, "fp16": mindspore.float16}
+    for dtype, kind in wanted.items():
+        folder, path = f"{scratch}/ms-{dtype}", f"{scratch}/ms-{dtype}.ckpt"
+        run(cria, "convert", "--input", gguf, "--output", folder, "--dtype", dtype)
+        run(cria, "convert-weight", "--model", "llama", "--input_path", folder, "--output_path", path, "--dtype", dtype)
+        expected = {mindformers_name(n): t for n, t in stored_bytes(f"{folder}/model.safetensors").items()}
+        expected["lm_head.weight"] = expected["model.tok_embeddings.embedding_weight"]
+        got = mindspore.load_checkpoint(path)
+        holds = got.keys() == expected.keys() and all(
+            got[n].dtype == kind and list(got[n].shape) == shape and bits(got[n]) == data
+            for n, (shape, data) in expected.items())
+        checks.check(f"load_checkpoint of our .ckpt, {dtype}, has the bytes of the safetensors", holds,
+                     f"{len(got)} parameters")
+
+
+if os.path.isdir(fixtures):
+    check_records()
+else:
+    print(f"SKIP  {checks.peer}: MindRecord checks need the golden files of {fixtures}")
+check_checkpoints()
+checks.finish()
