@@ -1,0 +1,40 @@
+// The recipe's own checkpoint files beside the native ones: weights alone, and on request the whole layout.
+#pragma once
+
+#include <string>
+
+#include "recipe/settings.h"
+
+namespace cria::recipe {
+
+/// Folders of a run; LOCAL_DEFAULT_PATH, then output_dir, is the root.
+struct OutputFolders {
+  explicit OutputFolders(const RecipeSettings& settings);
+  std::string root, checkpoint, network, log;  // .../checkpoint/rank_0, .../checkpoint_network/rank_0, .../log/rank_0
+  /// Native training checkpoints: `native`, `native_1`, ... below `checkpoint`. A fresh run takes the first unused one;
+  /// a resumed run the last used one (or the first, when none is).
+  [[nodiscard]] std::string native(bool resume) const;
+};
+
+class CkptFiles {
+ public:
+  /// When files of the prefix exist already, a fresh run's prefix becomes `<prefix>_1`, `_2`, ... as MindSpore does.
+  CkptFiles(const OutputFolders& folders, const SaveSettings& save, bool resume);
+  /// Writes what the settings ask for after batch `batch`; each file appears whole or not at all. Throws IoError.
+  void save(const LlamaConfig& config, const TrainState& state, int64_t batch,
+            int64_t steps_per_epoch, double loss_scale, bool data_begins_with_bos) const;
+
+ private:
+  void save_whole(const LlamaConfig& config, const TrainState& state, int64_t batch,
+                  int64_t steps_per_epoch, double loss_scale) const;
+  void remove_old() const;
+  OutputFolders folders_;
+  SaveSettings save_;
+  std::string prefix_;
+};
+
+/// Whether the data that these weights were trained on began with bos: a note beside a network file, or the state of a
+/// training checkpoint. False when nothing is known.
+bool trained_with_bos(const std::string& weights_path);
+
+}  // namespace cria::recipe

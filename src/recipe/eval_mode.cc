@@ -1,0 +1,45 @@
+// eval: perplexity of a data set, by the recipe's formula and by tokens.
+#include "base/error.h"
+#include "base/progress.h"
+#include "recipe/data_setup.h"
+#include "recipe/model_setup.h"
+#include "recipe/modes.h"
+#include "recipe/python_repr.h"
+#include "train/dataset_source.h"
+#include "train/evaluate.h"
+
+namespace cria::recipe {
+
+int run_eval(const RecipeSettings& s, RecipeLog& log) {
+  const std::optional<WeightSource> weights = open_weights(s);
+  require(weights.has_value(), "run: eval needs weights; try: --load_checkpoint");
+  const LlamaConfig config = model_config(s, &*weights);
+  const OpenedData data = open_data("eval_dataset", s.eval_data, s, config);
+  DatasetSource source(data.dataset, s.model.seq_length);
+  log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
+  log.info(check_memory(inference_memory(config, s, s.batch_size), available_memory()));
+
+  ThreadPool pool(static_cast<int>(s.threads));
+  ops::Exec exec{pool};
+  ParamArena parameters(config, s.model.param);
+  load_parameters(*weights, parameters, pool);
+  Evaluation e;
+  {
+    Progress bar("eval", source.samples_per_epoch(), "samples");
+    int64_t shown = 0;
+    e = evaluate(config, parameters, s.model.compute, source, s.batch_size, exec,
+                 [&](int64_t done) {
+                   bar.advance(done - shown);
+                   shown = done;
+                 });
+  }
+  log.info(fmt::format("PerplexityMetric = {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}",
+                       python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
+  log.info(fmt::format("Every token counted the same: loss {}, perplexity {} over {} tokens of {} "
+                       "samples",
+                       python_float(e.loss), python_float(e.perplexity), e.tokens, e.samples));
+  log.info(".........Evaluate Over!.............");
+  return 0;
+}
+
+}  // namespace cria::recipe

@@ -1,0 +1,25 @@
+// What a run does, once its settings are complete. Each returns the program's exit code.
+#pragma once
+
+#include "recipe/log.h"
+#include "recipe/settings.h"
+
+namespace cria::recipe {
+
+int run_train(const RecipeSettings& settings, RecipeLog& log);
+int run_eval(const RecipeSettings& settings, RecipeLog& log);
+/// `repeat_result`: run_llama3 prints the result list once more at the end.
+int run_predict(const RecipeSettings& settings, RecipeLog& log, bool repeat_result);
+
+/// Steps, warm-up and the schedule's length from the settings and the data. Global batch: batch_size x interleave x accumulation.
+struct StepPlan {
+  int64_t global_batch = 1, steps_per_epoch = 0;
+  int64_t sink_size = 1;  // 1 without sinks
+  int64_t sink_epochs = 0;
+  int64_t total_steps = 0;
+  Schedule schedule;
+};
+/// Throws UsageError when the samples do not fill one batch, or one sink.
+StepPlan plan_steps(const RecipeSettings& settings, int64_t samples);
+
+}  // namespace cria::recipe

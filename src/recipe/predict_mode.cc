@@ -1,0 +1,150 @@
+// predict: prompts in, their continuation out, in the recipe's result file.
+#include <algorithm>
+#include <chrono>
+#include <memory>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "data/template.h"
+#include "generate/generator.h"
+#include "recipe/ckpt_files.h"
+#include "recipe/model_setup.h"
+#include "recipe/modes.h"
+#include "recipe/python_repr.h"
+
+namespace cria::recipe {
+namespace {
+
+std::string with_newlines(std::string_view line) {
+  std::string text;
+  for (size_t at = 0; at < line.size(); ++at) {
+    const bool newline = line.substr(at, 2) == "\\n";
+    text += newline ? '\n' : line[at];
+    if (newline) ++at;
+  }
+  return text;
+}
+
+// A single text that names a file stands for the file's lines.
+std::vector<std::string> all_prompts(const std::vector<std::string>& given) {
+  require(!given.empty(), "run: predict needs a prompt; try: --predict_data 'I love Beijing,because'");
+  if (given.size() != 1 || !is_file(given[0])) return given;
+  const std::string text = read_text(given[0], 64 << 20);
+  std::vector<std::string> prompts;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    std::string line = text.substr(at, end - at);
+    if (line.ends_with('\r')) line.pop_back();
+    if (!line.empty()) prompts.push_back(with_newlines(line));
+    at = end + 1;
+  }
+  require<FormatError>(!prompts.empty(), "run: {}: no prompts, expected one a line", given[0]);
+  return prompts;
+}
+
+GenerateSettings generation(const RecipeSettings& s, RecipeLog& log) {
+  const PredictSettings& p = s.predict;
+  GenerateSettings g;
+  g.sampling = p.sampling;
+  g.compute = s.model.compute;
+  g.batch_size = s.model.batch_size;
+  g.max_length = std::min(p.max_length.value_or(s.model.seq_length), s.model.seq_length);
+  if (p.max_length.value_or(0) > s.model.seq_length)
+    log.info(fmt::format("max_length {} is cut to seq_length {}", *p.max_length, s.model.seq_length));
+  g.max_new_tokens = g.max_length;
+  if (p.max_new_tokens) {
+    // Given, it rules instead of max_length; the model's length still caps both together.
+    g.max_new_tokens = *p.max_new_tokens;
+    g.max_length = s.model.seq_length;
+  }
+  require(p.min_length <= g.max_length, "config: min_length {} is more than max_length {}",
+          p.min_length, g.max_length);
+  return g;
+}
+
+std::vector<std::vector<TokenId>> encode(const RecipeSettings& s, const Tokenizer& tokenizer,
+                                         const std::vector<std::string>& texts) {
+  const PromptTemplate kind = parse_prompt_template(s.predict.prompt_template);
+  std::vector<std::vector<TokenId>> prompts;
+  for (const std::string& text : texts) {
+    require(!find_invalid_utf8(text), "run: a prompt is not valid UTF-8");
+    prompts.push_back(
+        encode_prompt(tokenizer, kind, text, {s.predict.add_bos.value_or(false), false, {}}));
+  }
+  return prompts;
+}
+
+// min_length counts the prompt too, so it differs from prompt to prompt.
+std::vector<Generated> continue_prompts(const RecipeSettings& s, const LlamaConfig& config,
+                                        const ParamArena& weights,
+                                        std::span<const std::vector<TokenId>> prompts,
+                                        GenerateSettings g, ops::Exec& exec) {
+  if (s.predict.min_length == 0) return generate(config, weights, prompts, g, exec);
+  std::vector<Generated> all;
+  for (const auto& prompt : prompts) {
+    g.sampling.min_new_tokens = std::max(s.predict.sampling.min_new_tokens,
+                                         s.predict.min_length - std::ssize(prompt));
+    all.push_back(generate(config, weights, {&prompt, 1}, g, exec).front());
+  }
+  return all;
+}
+
+}  // namespace
+
+int run_predict(const RecipeSettings& s, RecipeLog& log, bool repeat_result) {
+  const std::vector<std::string> texts = all_prompts(s.predict.prompts);
+  const std::optional<WeightSource> weights = open_weights(s);
+  require(weights.has_value(), "run: predict needs weights; try: --load_checkpoint");
+  const LlamaConfig config = model_config(s, &*weights);
+  const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(s, &*weights);
+  require(tokenizer != nullptr, "run: {}: no tokenizer beside the weights; try: --vocab_file",
+          s.load_checkpoint);
+  require<MismatchError>(tokenizer->vocab_size() <= config.vocab_size,
+                         "run: {}: the tokenizer has {} tokens, the model {}",
+                         tokenizer->vocabulary().source, tokenizer->vocab_size(), config.vocab_size);
+  GenerateSettings g = generation(s, log);
+  g.eos_ids = config.eos_token_ids;
+  const auto prompts = encode(s, *tokenizer, texts);
+  if (!s.predict.add_bos.value_or(false) && trained_with_bos(s.load_checkpoint))
+    warn("predict: the training data began with bos and prompts do not; try: "
+         "--processor.tokenizer.add_bos_token True");
+  log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
+  log.info(check_memory(inference_memory(config, s, s.model.batch_size), available_memory()));
+
+  ThreadPool pool(static_cast<int>(s.threads));
+  ops::Exec exec{pool};
+  ParamArena parameters(config, s.model.param);
+  load_parameters(*weights, parameters, pool);
+
+  std::vector<std::vector<std::string>> batches;
+  const auto batch_size = static_cast<size_t>(s.model.batch_size);
+  for (size_t at = 0; at < prompts.size(); at += batch_size) {
+    const size_t count = std::min(batch_size, prompts.size() - at);
+    const auto start = std::chrono::steady_clock::now();
+    const auto part = std::span(prompts).subspan(at, count);
+    const auto results = continue_prompts(s, config, parameters, part, g, exec);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    size_t tokens = 0;
+    std::vector<std::string>& answers = batches.emplace_back();
+    for (size_t i = 0; i < count; ++i) {
+      std::vector<TokenId> ids = part[i];
+      ids.insert(ids.end(), results[i].ids.begin(), results[i].ids.end());
+      tokens += results[i].ids.size();
+      answers.push_back(tokenizer->decode(ids, true));
+    }
+    log.info(fmt::format(
+        "total time: {} s; generated tokens: {} tokens; generate speed: {} tokens/s",
+        python_float(seconds), tokens, python_float(static_cast<double>(tokens) / seconds)));
+  }
+  const std::string result = python_results(batches);
+  write_file(s.predict.save_file, result);
+  log.info(fmt::format("output result is: {}", result));
+  log.info(fmt::format("output result is saved at: {}", s.predict.save_file));
+  log.info(".........Predict Over!.............");
+  if (repeat_result) log.info(result);
+  return 0;
+}
+
+}  // namespace cria::recipe

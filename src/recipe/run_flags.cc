@@ -1,0 +1,188 @@
+// The flags of run_llama3 and run_mindformer. Each is a key of the configuration under another name.
+#include "base/error.h"
+#include "base/file.h"
+#include "base/flags.h"
+#include "recipe/keys.h"
+#include "recipe/run.h"
+
+namespace cria::recipe {
+namespace {
+
+struct RunFlags {
+  std::string task = "text_generation", config, prompt_template = "none";
+  std::optional<std::string> run_mode, load_checkpoint, src_strategy, resume_text, train_dataset,
+      eval_dataset, remote_save_url, vocab_file, device_target, output_dir, strategy_load_checkpoint;
+  std::vector<std::string> predict_data, options;
+  std::optional<int64_t> seq_length, device_id, mode, max_length, dp, mp, pp, micro_batch_num,
+      predict_batch_size, seed, epochs, batch_size, accumulation, num_samples;
+  std::optional<bool> use_parallel, auto_trans, resume, do_eval, only_save_strategy, profile,
+      sink_mode;
+  int64_t max_steps = 0, threads = 0;
+  std::vector<std::pair<std::string, std::string>> overrides;
+};
+
+void declare_common(Flags& flags, RunFlags& f) {
+  flags.text("config", f.config, "YAML file: a path, or a name below configs/ such as llama3/x.yaml");
+  flags.text("run_mode", f.run_mode, "train, finetune, eval or predict; before the YAML's");
+  flags.boolean("use_parallel", f.use_parallel, "several devices");
+  flags.integer("device_id", f.device_id, "accepted without effect");
+  flags.integer("mode", f.mode, "accepted without effect: 0 graph, 1 pynative (and no recompute)");
+  flags.text("load_checkpoint", f.load_checkpoint, "weights of any format we read");
+  flags.boolean("auto_trans_ckpt", f.auto_trans, "accepted: weights of any layout load directly");
+  flags.texts("predict_data", f.predict_data, "prompts, or one file with a prompt a line");
+  flags.text("remote_save_url", f.remote_save_url, "accepted without effect");
+  flags.text("prompt_template", f.prompt_template, "none, alpaca, vicuna, llama3 or chatml");
+  flags.integer("max_steps", f.max_steps, "end after so many steps; 0: no cap");
+  flags.integer("threads", f.threads, "0: one per core");
+  flags.allow_overrides(f.overrides);
+  flags.require_flag("config");
+}
+
+void declare_llama3(Flags& flags, RunFlags& f) {
+  f.max_length = 512;
+  flags.text("task", f.task, "text_generation");
+  flags.integer("seq_length", f.seq_length, "of the model");
+  flags.text("src_strategy", f.src_strategy, "accepted without effect");
+  flags.boolean("resume", f.resume, "go on from the newest training checkpoint");
+  flags.text("train_dataset", f.train_dataset, "record file or folder");
+  flags.alias("train_data", "train_dataset");
+  flags.text("eval_dataset", f.eval_dataset, "record file or folder");
+  flags.integer("max_length", f.max_length, "prompt and reply together");
+  flags.text("vocab_file", f.vocab_file, "tokenizer.model, tokenizer.json or a GGUF");
+  flags.integer("dp", f.dp, "data parallel");
+  flags.integer("mp", f.mp, "model parallel");
+  flags.integer("pp", f.pp, "pipeline stages");
+  flags.integer("micro_batch_num", f.micro_batch_num, "micro batches of a pipeline");
+}
+
+void declare_mindformer(Flags& flags, RunFlags& f) {
+  flags.text("device_target", f.device_target, "mapped to the CPU");
+  flags.boolean("do_eval", f.do_eval, "perplexity during training");
+  flags.text("train_dataset_dir", f.train_dataset, "record file or folder");
+  flags.text("eval_dataset_dir", f.eval_dataset, "record file or folder");
+  flags.integer("predict_batch_size", f.predict_batch_size, "prompts that generate together");
+  flags.text("src_strategy_path_or_dir", f.src_strategy, "accepted without effect");
+  flags.boolean("only_save_strategy", f.only_save_strategy, "several devices only");
+  flags.text("resume_training", f.resume_text, "True, or a training checkpoint's folder");
+  flags.text("strategy_load_checkpoint", f.strategy_load_checkpoint, "accepted without effect");
+  flags.integer("seed", f.seed, "order of the samples, random weights, sampling");
+  flags.boolean("profile", f.profile, "accepted without effect");
+  flags.texts("options", f.options, "key=value, with dotted keys");
+  flags.integer("epochs", f.epochs, "passes over the data");
+  flags.integer("batch_size", f.batch_size, "samples per micro batch");
+  flags.integer("gradient_accumulation_steps", f.accumulation, "micro batches per update");
+  flags.boolean("sink_mode", f.sink_mode, "one log line per sink");
+  flags.integer("num_samples", f.num_samples, "at most so many");
+  flags.text("output_dir", f.output_dir, "root of what a run writes");
+  flags.text("vocab_file", f.vocab_file, "tokenizer.model, tokenizer.json or a GGUF");
+}
+
+YamlNode node_of(const std::string& text) {
+  YamlNode n;
+  n.kind = YamlNode::Kind::text;
+  n.text = text;
+  return n;
+}
+YamlNode node_of(int64_t value) { return plain_scalar(std::to_string(value)); }
+YamlNode node_of(bool value) { return plain_scalar(value ? "True" : "False"); }
+
+template <class T>
+void lay(YamlNode& root, std::string_view key, const std::optional<T>& value) {
+  if (value) set_key(root, key, node_of(*value));
+}
+
+// Paths in the YAML are null or placeholders where a flag names one.
+void lay_flags(YamlNode& root, const RunFlags& f) {
+  lay(root, "run_mode", f.run_mode);
+  lay(root, "load_checkpoint", f.load_checkpoint);
+  lay(root, "src_strategy_path_or_dir", f.src_strategy);
+  lay(root, "remote_save_url", f.remote_save_url);
+  lay(root, "context.device_target", f.device_target);
+  lay(root, "context.device_id", f.device_id);
+  lay(root, "context.mode", f.mode);
+  lay(root, "output_dir", f.output_dir);
+  lay(root, "processor.tokenizer.vocab_file", f.vocab_file);
+  for (const auto& [value, role] :
+       {std::pair(f.train_dataset, "train_dataset"), std::pair(f.eval_dataset, "eval_dataset")}) {
+    if (!value || value->empty()) continue;
+    lay(root, fmt::format("{}.data_loader.dataset_dir", role), value);
+    set_key(root, fmt::format("{}.data_loader.dataset_files", role), {});
+  }
+  lay(root, "train_dataset.data_loader.num_samples", f.num_samples);
+  lay(root, "model.model_config.seq_length", f.seq_length);
+  lay(root, "model.model_config.batch_size", f.predict_batch_size);
+  lay(root, "model.model_config.max_length", f.max_length);
+  lay(root, "parallel_config.data_parallel", f.dp);
+  lay(root, "parallel_config.model_parallel", f.mp);
+  lay(root, "parallel_config.pipeline_stage", f.pp);
+  lay(root, "parallel_config.micro_batch_num", f.micro_batch_num);
+  lay(root, "seed", f.seed);
+  lay(root, "runner_config.epochs", f.epochs);
+  lay(root, "runner_config.batch_size", f.batch_size);
+  lay(root, "runner_config.gradient_accumulation_steps", f.accumulation);
+  lay(root, "runner_config.sink_mode", f.sink_mode);
+  lay(root, "use_parallel", f.use_parallel);
+  lay(root, "auto_trans_ckpt", f.auto_trans);
+  lay(root, "only_save_strategy", f.only_save_strategy);
+  lay(root, "do_eval", f.do_eval);
+  lay(root, "profile", f.profile);
+  lay(root, "resume_training", f.resume);
+  if (f.resume_text) set_key(root, "resume_training", plain_scalar(*f.resume_text));
+  if (f.mode.value_or(0) == 1) set_key(root, "recompute_config.recompute", node_of(false));
+  if (f.predict_data.empty()) return;
+  YamlNode prompts;
+  prompts.kind = YamlNode::Kind::list;
+  for (const std::string& text : f.predict_data) prompts.items.push_back(node_of(text));
+  set_key(root, "input_data", std::move(prompts));
+}
+
+void lay_overrides(YamlNode& root, const RunFlags& f) {
+  for (const auto& [key, value] : f.overrides) apply_override(root, key, value);
+  for (const std::string& option : f.options) {
+    const size_t equals = option.find('=');
+    require(equals != std::string::npos && equals > 0, "run: --options {}: expected key=value",
+            escaped(option, 80));
+    const std::string key = option.substr(0, equals), value = option.substr(equals + 1);
+    if (key.find('.') == std::string::npos)
+      set_key(root, key, plain_scalar(value));
+    else
+      apply_override(root, key, value);
+  }
+}
+
+}  // namespace
+
+ParsedRun parse_run(Script script, const std::string& name,
+                    const std::vector<std::string>& arguments, YamlNode& root) {
+  RunFlags f;
+  Flags flags(name, "Trains, evaluates or asks a Llama as a YAML file says.",
+              fmt::format("  {0} --config llama3/run_llama3_8b_8k_800T_A2_64G.yaml --run_mode "
+                          "finetune --load_checkpoint llama3_8b.ckpt {1} alpaca.mindrecord\n"
+                          "  {0} --config llama3/predict_llama3_8b_800T_A2_64G.yaml --run_mode "
+                          "predict --load_checkpoint llama3_8b.ckpt --predict_data 'I love "
+                          "Beijing,because'\n"
+                          "  {0} --config my.yaml --model.model_config.seq_length 512",
+                          name,
+                          script == Script::run_llama3 ? "--train_dataset" : "--train_dataset_dir"));
+  declare_common(flags, f);
+  script == Script::run_llama3 ? declare_llama3(flags, f) : declare_mindformer(flags, f);
+  ParsedRun parsed;
+  if (!flags.parse(arguments)) {
+    parsed.help = true;
+    return parsed;
+  }
+  require(f.max_steps >= 0 && f.threads >= 0 && f.threads <= 4096,
+          "{}: --max_steps and --threads must be 0 or more", name);
+  require(f.task == "text_generation", "{}: --task is \"{}\", expected text_generation", name,
+          escaped(f.task));
+  require(!f.predict_batch_size || *f.predict_batch_size >= 1,
+          "{}: --predict_batch_size must be 1 or more", name);
+  parsed.config_path = find_config(f.config);
+  root = load_config(parsed.config_path);
+  lay_flags(root, f);
+  lay_overrides(root, f);
+  parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.max_steps, f.threads};
+  return parsed;
+}
+
+}  // namespace cria::recipe

@@ -1,0 +1,111 @@
+// A configuration as plain typed values; nothing after this file looks at YAML.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "generate/sampling.h"
+#include "model/config.h"
+#include "recipe/yaml.h"
+#include "train/trainer.h"
+
+namespace cria::recipe {
+
+struct DatasetSettings {
+  std::string dataset_dir;
+  std::vector<std::string> dataset_files;
+  bool shuffle = true, use_labels = false;
+  int64_t num_samples = 0, repeat = 1;
+};
+
+struct SaveSettings {
+  std::string prefix = "CKP", directory;
+  int64_t every = 1;
+  int keep = 5;
+  bool network = true;      // write checkpoint_network
+  bool whole_ckpt = false;  // checkpoint_format: ckpt
+  bool wanted = false;      // the callback is listed
+};
+
+/// The lengths as the configuration has them; the run knows how many steps there are.
+struct ScheduleSettings {
+  Schedule schedule;  // kind, rates, cycles, decay_steps
+  int64_t total_steps = -1;
+  std::optional<double> warmup_ratio;
+  std::optional<int64_t> warmup_steps;
+  std::optional<double> warmup_epochs;
+};
+
+/// model.model_config; what is absent may come from the weights.
+struct ModelSettings {
+  std::optional<int64_t> hidden_size, intermediate_size, num_layers, num_heads, n_kv_heads,
+      vocab_size, max_position_embedding, multiple_of;
+  std::optional<double> ffn_dim_multiplier, rms_norm_eps, theta;
+  std::optional<bool> tied;
+  int64_t seq_length = 2048, batch_size = 1;
+  std::optional<int32_t> bos, pad;
+  std::vector<int32_t> eos;
+  std::string extend_method = "None";
+  double scaling_factor = 1;
+  DType param = DType::f16, compute = DType::f16;
+};
+
+struct PredictSettings {
+  std::vector<std::string> prompts;
+  std::string save_file = "text_generation_result.txt", prompt_template = "none";
+  std::optional<int64_t> max_length, max_new_tokens;
+  int64_t min_length = 0;
+  SamplingSettings sampling;
+  std::optional<bool> add_bos;
+};
+
+struct RecipeSettings {
+  std::string run_mode = "train", output_dir = "./output";
+  std::string load_checkpoint;
+  bool resume = false;
+  std::string resume_from;  // a training checkpoint's folder; empty: the newest
+  uint64_t seed = 0;
+  bool use_parallel = false;
+  int64_t dp = 1, mp = 1, pp = 1;
+  bool sink_mode = true;
+  int64_t sink_size = 1, print_every = 1;
+  int64_t epochs = 1, batch_size = 1, accumulation = 1, interleave = 1;
+  bool recompute = false;
+  OptimizerSettings optimizer;
+  ScheduleSettings schedule;
+  LossScaleSettings loss_scale;
+  DatasetSettings train_data, eval_data;
+  bool do_eval = false;
+  int64_t eval_step_interval = 100, eval_epoch_interval = -1;
+  SaveSettings save;
+  ModelSettings model;
+  PredictSettings predict;
+  std::string vocab_file;
+  int64_t max_steps = 0, threads = 0;  // flags only
+  std::vector<std::string> notes;      // what was mapped, one line each
+};
+
+/// From a checked configuration (recipe/keys.h). Throws UsageError for values that make no sense, alone or together, and for
+/// what is not there: several devices, eod_reset, beams.
+RecipeSettings read_settings(const YamlNode& root);
+/// The model part, in a file of its own: shape, dtypes, tokens, generation.
+void read_model_settings(const YamlNode& root, RecipeSettings& settings);
+
+/// Values by dotted path with defaults.
+class Values {
+ public:
+  explicit Values(const YamlNode& root) : root_(root) {}
+  [[nodiscard]] std::optional<std::string> text(std::string_view key) const;
+  [[nodiscard]] std::optional<bool> boolean(std::string_view key) const;
+  [[nodiscard]] std::optional<double> number(std::string_view key) const;
+  /// Throws UsageError outside [low, high].
+  [[nodiscard]] std::optional<int64_t> integer(std::string_view key, int64_t low, int64_t high) const;
+  [[nodiscard]] const YamlNode* node(std::string_view key) const;
+  [[nodiscard]] bool has(std::string_view key) const { return node(key) != nullptr; }
+
+ private:
+  const YamlNode& root_;
+};
+
+}  // namespace cria::recipe
