@@ -21,10 +21,9 @@ GridDims grid_dims(const ParamLayout& layout, size_t dims, std::string_view name
   }
   // The newer form: a map per dim. A lone number has nothing to split, whatever map it was given.
   const bool number_whole = dims == 0 && maps.size() == 1 && maps[0] == std::vector<int64_t>{-1};
-  require<MismatchError>(
-      maps.size() == dims || number_whole,
-      "transform: the layout of \"{}\" is for {} dims, but the parameter has {}", escaped(name, 80),
-      maps.size() == 1 ? maps[0].size() : maps.size(), dims);
+  require<MismatchError>(maps.size() == dims || number_whole,
+                         "transform: the layout of \"{}\" is for {} dims, but the parameter has {}",
+                         escaped(name, 80), maps.size() == 1 ? maps[0].size() : maps.size(), dims);
   for (size_t d = 0; d < dims; ++d) {
     for (const int64_t entry : maps[d]) add(d, entry);
   }

@@ -1,0 +1,188 @@
+#include "checkpoint/transform_source.h"
+
+#include <algorithm>
+#include <set>
+#include <unordered_set>
+
+#include "base/error.h"
+#include "base/file.h"
+
+namespace cria {
+namespace {
+
+[[noreturn]] void fail(const std::string& path, std::string reason, std::string hint = {}) {
+  throw MismatchError(describe(
+      {.what = "transform", .path = path, .reason = std::move(reason), .hint = std::move(hint)}));
+}
+
+// The last .ckpt of a folder in lexical order, or "".
+std::string last_checkpoint(const std::string& folder) {
+  std::string last;
+  for (const std::string& name : list_files(folder)) {
+    if (name.ends_with(".ckpt")) last = name;
+  }
+  return last.empty() ? "" : join_path(folder, last);
+}
+
+std::string rank_folder(const std::string& folder, int64_t rank) {
+  return join_path(folder, fmt::format("rank_{}", rank));
+}
+
+std::string checkpoint_of_rank(const std::string& path, int64_t rank, int64_t ranks) {
+  if (is_file(path)) {
+    if (ranks != 1)
+      fail(path, fmt::format("one file, but the source strategy has {} ranks", ranks),
+           "give the folder that holds rank_0, rank_1, ...");
+    return path;
+  }
+  const std::string folder = rank_folder(path, rank);
+  if (is_folder(folder)) {
+    std::string file = last_checkpoint(folder);
+    if (file.empty()) fail(folder, "no .ckpt file in this folder");
+    return file;
+  }
+  std::string bare = ranks == 1 ? last_checkpoint(path) : "";
+  if (bare.empty())
+    fail(path,
+         fmt::format("no folder rank_{}, but the source has {} rank{}", rank, ranks,
+                     ranks == 1 ? "" : "s"),
+         ranks == 1 ? "put the .ckpt into rank_0, or name it" : "check --src_ckpt_strategy");
+  return bare;
+}
+
+// Where two boxes meet; false when they do not.
+bool intersect(const Part& a, const Part& b, Part& out) {
+  out = a;
+  for (size_t d = 0; d < a.begin.size(); ++d) {
+    const int64_t begin = std::max(a.begin[d], b.begin[d]);
+    const int64_t end = std::min(a.begin[d] + a.size[d], b.begin[d] + b.size[d]);
+    if (begin >= end) return false;
+    out.begin[d] = begin;
+    out.size[d] = end - begin;
+  }
+  return true;
+}
+
+// Elements before the point `at` (of the whole tensor) in box `box`, in C order.
+int64_t place(const std::vector<int64_t>& at, const Part& box) {
+  int64_t out = 0;
+  for (size_t d = 0; d < at.size(); ++d) out = out * box.size[d] + (at[d] - box.begin[d]);
+  return out;
+}
+
+// Copies `shared`, which lies in the piece and in `to`, in runs that are contiguous in both.
+void copy_shared(const TransformSource::Piece& piece, const Part& to, const Part& shared,
+                 int64_t element_bytes, std::span<std::byte> out) {
+  size_t outer = shared.size.size();
+  int64_t run = element_bytes;
+  while (outer > 0) {
+    --outer;
+    run *= shared.size[outer];
+    if (shared.size[outer] != piece.part.size[outer] || shared.size[outer] != to.size[outer]) break;
+  }
+  std::vector<int64_t> at = shared.begin;
+  while (true) {
+    piece.file->read(
+        piece.index, static_cast<uint64_t>(place(at, piece.part) * element_bytes),
+        out.subspan(static_cast<size_t>(place(at, to) * element_bytes), static_cast<size_t>(run)));
+    size_t d = outer;
+    while (d > 0 && ++at[d - 1] == shared.begin[d - 1] + shared.size[d - 1]) {
+      at[d - 1] = shared.begin[d - 1];
+      --d;
+    }
+    if (d == 0) return;
+  }
+}
+
+}  // namespace
+
+TransformSource::TransformSource(const std::string& path, const Strategy& strategy)
+    : strategy_(strategy) {
+  open_files(path);
+  std::unordered_set<std::string> names, text_names;
+  for (size_t rank = 0; rank < files_.size(); ++rank) {
+    for (const TensorInfo& info : files_[rank]->tensors()) {
+      if (names.insert(info.name).second) add_tensor(info, rank);
+    }
+    for (const MindsporeText& text : files_[rank]->texts()) {
+      if (text_names.insert(text.first).second) texts_.push_back(text);
+    }
+  }
+  for (const MindsporeText& text : texts_) {
+    if (names.contains(text.first))
+      fail(path, fmt::format("\"{}\" is a text on one rank and a tensor on another",
+                             escaped(text.first, 80)));
+  }
+}
+
+void TransformSource::open_files(const std::string& path) {
+  if (!is_file(path) && !is_folder(path))
+    throw IoError(describe({.what = "transform",
+                            .path = path,
+                            .reason = "no such file or folder",
+                            .hint = "check --src_ckpt_dir"}));
+  const int64_t ranks = strategy_.ranks();
+  for (int64_t rank = 0; rank < ranks; ++rank) {
+    paths_.push_back(checkpoint_of_rank(path, rank, ranks));
+    files_.push_back(open_mindspore_ckpt(paths_.back()));
+  }
+  if (is_folder(path) && is_folder(rank_folder(path, ranks)))
+    fail(path,
+         fmt::format("a folder rank_{0}, but the source strategy has {0} rank{1}", ranks,
+                     ranks == 1 ? "" : "s"),
+         "give the strategy that the source was saved with");
+}
+
+void TransformSource::add_tensor(const TensorInfo& first, size_t rank) {
+  Tensor tensor{.info = first};
+  const Strategy::Placement* placement = strategy_.find(first.name);
+  tensor.listed = placement != nullptr;
+  if (placement != nullptr) {
+    gather_pieces(tensor, placement->begin()->first, placement->begin()->second);
+  } else {
+    const MindsporeReader& file = *files_[rank];
+    tensor.pieces.push_back({&file, *file.find(first.name), whole(first.shape)});
+  }
+  tensors_.push_back(std::move(tensor));
+}
+
+void TransformSource::gather_pieces(Tensor& tensor, uint32_t stage,
+                                    const ParamLayout& layout) const {
+  const std::string& name = tensor.info.name;
+  std::set<std::vector<int64_t>> seen;
+  std::vector<int64_t> shape;  // of a piece
+  const auto first_rank = static_cast<size_t>(stage * strategy_.devices);
+  for (size_t i = 0; i < static_cast<size_t>(strategy_.devices); ++i) {
+    const MindsporeReader& file = *files_[first_rank + i];
+    const std::string& path = paths_[first_rank + i];
+    const auto index = file.find(name);
+    if (!index) fail(path, fmt::format("parameter \"{}\" is missing", escaped(name, 80)));
+    const TensorInfo& found = file.tensors()[*index];
+    if (i == 0) {
+      shape = found.shape;
+      tensor.info = found;
+      const std::vector<int64_t> cuts = cuts_of(layout, shape.size(), name);
+      for (size_t d = 0; d < cuts.size(); ++d) {
+        if (__builtin_mul_overflow(shape[d], cuts[d], &tensor.info.shape[d]))
+          fail(path, fmt::format("parameter \"{}\" is too large", escaped(name, 80)));
+      }
+      validate_tensor(tensor.info, "transform", path);
+    }
+    if (found.shape != shape || found.dtype != tensor.info.dtype)
+      fail(path, fmt::format("parameter \"{}\" is {} [{}], in rank {} it is {} [{}]",
+                             escaped(name, 80), name_of(found.dtype), fmt::join(found.shape, ", "),
+                             first_rank, name_of(tensor.info.dtype), fmt::join(shape, ", ")));
+    Part part = part_of(layout, tensor.info.shape, static_cast<int64_t>(i), name);
+    if (seen.insert(part.begin).second) tensor.pieces.push_back({&file, *index, std::move(part)});
+  }
+}
+
+void TransformSource::read(const Tensor& tensor, const Part& part, std::span<std::byte> out) {
+  const int64_t element = block_bytes(tensor.info.dtype);
+  Part shared;
+  for (const Piece& piece : tensor.pieces) {
+    if (intersect(piece.part, part, shared)) copy_shared(piece, part, shared, element, out);
+  }
+}
+
+}  // namespace cria
