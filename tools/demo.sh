@@ -4,7 +4,7 @@
 #   --quick: 6 steps instead of 20, and the run fails unless held-back perplexity at least halves.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-gguf=$1
+gguf=$(realpath "$1")
 quick=${2:-}
 export PATH=$root/build/release/bin:$PATH
 out=$root/demo-output
