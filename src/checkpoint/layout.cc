@@ -1,5 +1,7 @@
 #include "checkpoint/layout.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace cria {
@@ -19,9 +21,13 @@ GridDims grid_dims(const ParamLayout& layout, size_t dims, std::string_view name
     for (size_t d = 0; d < dims; ++d) add(d, maps[0][d]);
     return out;
   }
-  // The newer form: a map per dim. A lone number has nothing to split, whatever map it was given.
+  // The newer form: a map per dim, where -1 stands alone. A lone number has nothing to split,
+  // whatever map it was given.
   const bool number_whole = dims == 0 && maps.size() == 1 && maps[0] == std::vector<int64_t>{-1};
-  require<MismatchError>(maps.size() == dims || number_whole,
+  const bool map_per_dim = maps.size() == dims && std::ranges::all_of(maps, [](const auto& map) {
+                             return map.size() < 2 || std::ranges::count(map, -1) == 0;
+                           });
+  require<MismatchError>(map_per_dim || number_whole,
                          "transform: the layout of \"{}\" is for {} dims, but the parameter has {}",
                          escaped(name, 80), maps.size() == 1 ? maps[0].size() : maps.size(), dims);
   for (size_t d = 0; d < dims; ++d) {
