@@ -88,8 +88,9 @@ void CkptFiles::save(const LlamaConfig& config, const TrainState& state, int64_t
     options.output = join_path(folders_.network, fmt::format("{}_rank_0-network.ckpt", prefix_));
     options.dtype = state.weights.dtype();
     convert_weights(rows_of(state.weights), config, options);
-    write_file(options.output + std::string(kNote),
-               Json({{"data_begins_with_bos", data_begins_with_bos}, {"step", batch}}).dump() + "\n");
+    write_file(
+        options.output + std::string(kNote),
+        Json({{"data_begins_with_bos", data_begins_with_bos}, {"step", batch}}).dump() + "\n");
   }
   if (save_.whole_ckpt) save_whole(config, state, batch, steps_per_epoch, loss_scale);
 }
@@ -116,8 +117,8 @@ void CkptFiles::save_whole(const LlamaConfig& /*config*/, const TrainState& stat
                      {"step_num", batch},
                      {"global_step", state.step},
                      {"loss_scale", static_cast<float>(loss_scale)}};
-  const auto writer = make_mindspore_ckpt_writer(join_path(folders_.checkpoint, name),
-                                                 std::move(infos), options);
+  const auto writer =
+      make_mindspore_ckpt_writer(join_path(folders_.checkpoint, name), std::move(infos), options);
   for (const auto bytes : contents) writer->write(bytes);
   writer->commit();
   write_file(join_path(folders_.checkpoint, "meta.json"),
@@ -149,8 +150,8 @@ bool trained_with_bos(const std::string& path) {
   const Json state = parse_json(parse_manifest(read_text(manifest), manifest).state_json,
                                 "checkpoint state", manifest);
   const auto identity = state.find("identity");
-  return identity != state.end() && identity->is_object() && identity->contains("begins with bos") &&
-         (*identity)["begins with bos"] == "true";
+  return identity != state.end() && identity->is_object() &&
+         identity->contains("begins with bos") && (*identity)["begins with bos"] == "true";
 }
 
 }  // namespace cria::recipe

@@ -10,7 +10,8 @@ namespace cria::recipe {
 /// Folders of a run; LOCAL_DEFAULT_PATH, then output_dir, is the root.
 struct OutputFolders {
   explicit OutputFolders(const RecipeSettings& settings);
-  std::string root, checkpoint, network, log;  // .../checkpoint/rank_0, .../checkpoint_network/rank_0, .../log/rank_0
+  std::string root, checkpoint, network,
+      log;  // .../checkpoint/rank_0, .../checkpoint_network/rank_0, .../log/rank_0
   /// Native training checkpoints: `native`, `native_1`, ... below `checkpoint`. A fresh run takes the first unused one;
   /// a resumed run the last used one (or the first, when none is).
   [[nodiscard]] std::string native(bool resume) const;

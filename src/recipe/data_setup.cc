@@ -20,7 +20,8 @@ void compare(const DatasetMeta& meta, const std::string& meta_path, const Recipe
     const bool listed = std::ranges::find(s.model.eos, meta.eos) != s.model.eos.end();
     expected.eos = listed ? meta.eos : s.model.eos.front();
   }
-  if (!vocab_file.empty()) expected.tokenizer_sha256 = Tokenizer(load_vocabulary(vocab_file)).fingerprint();
+  if (!vocab_file.empty())
+    expected.tokenizer_sha256 = Tokenizer(load_vocabulary(vocab_file)).fingerprint();
   check_dataset_matches(meta, meta_path, expected);
 }
 
@@ -33,11 +34,12 @@ OpenedData open_data(const std::string& role, const DatasetSettings& data, const
   require(config.pad_token_id.has_value(),
           "config: model_config.pad_token_id is missing; training must know what padding is");
   const int32_t pad = *config.pad_token_id;
-  require(std::ranges::find(config.eos_token_ids, pad) == config.eos_token_ids.end(),
-          "config: pad_token_id {} is also an eos_token_id, so the model would never learn to stop; "
-          "try: prepare the data with another pad token (llama_preprocess --pad_token) and set "
-          "model_config.pad_token_id to it",
-          pad);
+  require(
+      std::ranges::find(config.eos_token_ids, pad) == config.eos_token_ids.end(),
+      "config: pad_token_id {} is also an eos_token_id, so the model would never learn to stop; "
+      "try: prepare the data with another pad token (llama_preprocess --pad_token) and set "
+      "model_config.pad_token_id to it",
+      pad);
   const std::vector<std::string> files =
       data.dataset_files.empty() ? find_record_files(data.dataset_dir) : data.dataset_files;
   const std::string meta_path = find_dataset_meta(files.front());

@@ -35,9 +35,10 @@ int run_eval(const RecipeSettings& s, RecipeLog& log) {
   }
   log.info(fmt::format("PerplexityMetric = {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}",
                        python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
-  log.info(fmt::format("Every token counted the same: loss {}, perplexity {} over {} tokens of {} "
-                       "samples",
-                       python_float(e.loss), python_float(e.perplexity), e.tokens, e.samples));
+  log.info(
+      fmt::format("Every token counted the same: loss {}, perplexity {} over {} tokens of {} "
+                  "samples",
+                  python_float(e.loss), python_float(e.perplexity), e.tokens, e.samples));
   log.info(".........Evaluate Over!.............");
   return 0;
 }

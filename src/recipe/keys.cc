@@ -24,27 +24,41 @@ const Key* find_entry(std::string_view path) {
 bool fits(Takes takes, YamlNode::Kind kind) {
   using enum YamlNode::Kind;
   switch (takes) {
-    case Takes::any: return true;
-    case Takes::boolean: return kind == boolean;
-    case Takes::integer: return kind == integer;
-    case Takes::number: return kind == integer || kind == number;
+    case Takes::any:
+      return true;
+    case Takes::boolean:
+      return kind == boolean;
+    case Takes::integer:
+      return kind == integer;
+    case Takes::number:
+      return kind == integer || kind == number;
     // A name or path may look like a number.
-    case Takes::text: return kind == text || kind == integer || kind == number;
-    case Takes::list: return kind == list;
-    case Takes::map: return kind == map;
+    case Takes::text:
+      return kind == text || kind == integer || kind == number;
+    case Takes::list:
+      return kind == list;
+    case Takes::map:
+      return kind == map;
   }
   return false;
 }
 
 std::string_view name_of(Takes takes) {
   switch (takes) {
-    case Takes::any: return "anything";
-    case Takes::boolean: return "True or False";
-    case Takes::integer: return "a whole number";
-    case Takes::number: return "a number";
-    case Takes::text: return "text";
-    case Takes::list: return "a list";
-    case Takes::map: return "a map";
+    case Takes::any:
+      return "anything";
+    case Takes::boolean:
+      return "True or False";
+    case Takes::integer:
+      return "a whole number";
+    case Takes::number:
+      return "a number";
+    case Takes::text:
+      return "text";
+    case Takes::list:
+      return "a list";
+    case Takes::map:
+      return "a map";
   }
   return "";
 }
@@ -112,7 +126,8 @@ void Walk::value(const std::string& full, const YamlNode& node) {
     fail(node, fmt::format("{} is {}", full, name_of(node.kind)), std::string(name_of(key->takes)));
   if (!key->choices.empty() && !is_choice(key->choices, node.text)) {
     std::string words(key->choices);
-    for (size_t at = 0; (at = words.find('|', at)) != std::string::npos;) words.replace(at, 1, " or ");
+    for (size_t at = 0; (at = words.find('|', at)) != std::string::npos;)
+      words.replace(at, 1, " or ");
     fail(node, fmt::format("{} is \"{}\"", full, escaped(node.text)), words);
   }
   if (key->treatment == Treatment::ignored) {
@@ -133,8 +148,8 @@ void Walk::callbacks(const YamlNode& list) {
     const YamlNode* type = item.find("type");
     if (!item.is_map() || type == nullptr)
       fail(item, "an item of callbacks has no type", "a map with a type");
-    const bool known = is_choice("MFLossMonitor|CheckpointMointor|CheckpointMonitor|ObsMonitor",
-                                 type->text);
+    const bool known =
+        is_choice("MFLossMonitor|CheckpointMointor|CheckpointMonitor|ObsMonitor", type->text);
     if (!known)
       fail(*type, fmt::format("callback \"{}\" is unknown", escaped(type->text)),
            "MFLossMonitor, CheckpointMonitor or ObsMonitor");
@@ -198,8 +213,8 @@ void apply_override(YamlNode& root, std::string_view dotted, std::string_view va
   require(folder != nullptr && folder->is_map(), "config: --{}: the configuration has no \"{}\"",
           escaped(dotted, 80), escaped(dotted.substr(0, last), 80));
   const bool json = value.starts_with('[') || value.starts_with('{') || value.starts_with('"');
-  YamlNode node = json ? parse_yaml(value, fmt::format("--{}", dotted))
-                       : plain_scalar(std::string(value));
+  YamlNode node =
+      json ? parse_yaml(value, fmt::format("--{}", dotted)) : plain_scalar(std::string(value));
   set_key(root, dotted, std::move(node));
 }
 

@@ -90,11 +90,11 @@ std::string check_memory(std::vector<MemoryItem> items, double available) {
   std::string list;
   for (size_t i = 0; i < items.size(); ++i) {
     total += items[i].bytes;
-    if (i < 3) list += fmt::format("{}{} {:.2f}", i == 0 ? "" : ", ", items[i].name, gib(items[i].bytes));
+    if (i < 3)
+      list += fmt::format("{}{} {:.2f}", i == 0 ? "" : ", ", items[i].name, gib(items[i].bytes));
   }
-  const std::string line =
-      fmt::format("Memory estimate: {:.2f} GiB of {:.2f} GiB available ({})", gib(total),
-                  gib(available), list);
+  const std::string line = fmt::format("Memory estimate: {:.2f} GiB of {:.2f} GiB available ({})",
+                                       gib(total), gib(available), list);
   if (available > 0 && total > 0.95 * available) {
     throw Error(ExitCode::memory,
                 fmt::format("memory: this run needs about {:.2f} GiB and {:.2f} are available; the "

@@ -98,8 +98,8 @@ LlamaConfig model_config(const RecipeSettings& s, const WeightSource* weights) {
     const LlamaConfig& own = weights->config();
     check_agreement(s.model, own, weights->path());
     c = own;
-    c.max_position_embeddings = std::max(
-        {own.max_position_embeddings, s.model.seq_length, s.model.max_position_embedding.value_or(0)});
+    c.max_position_embeddings = std::max({own.max_position_embeddings, s.model.seq_length,
+                                          s.model.max_position_embedding.value_or(0)});
     if (s.model.bos) c.bos_token_id = s.model.bos;
     if (s.model.pad) c.pad_token_id = s.model.pad;
     if (!s.model.eos.empty()) c.eos_token_ids = s.model.eos;

@@ -28,7 +28,8 @@ std::string with_newlines(std::string_view line) {
 
 // A single text that names a file stands for the file's lines.
 std::vector<std::string> all_prompts(const std::vector<std::string>& given) {
-  require(!given.empty(), "run: predict needs a prompt; try: --predict_data 'I love Beijing,because'");
+  require(!given.empty(),
+          "run: predict needs a prompt; try: --predict_data 'I love Beijing,because'");
   if (given.size() != 1 || !is_file(given[0])) return given;
   const std::string text = read_text(given[0], 64 << 20);
   std::vector<std::string> prompts;
@@ -51,7 +52,8 @@ GenerateSettings generation(const RecipeSettings& s, RecipeLog& log) {
   g.batch_size = s.model.batch_size;
   g.max_length = std::min(p.max_length.value_or(s.model.seq_length), s.model.seq_length);
   if (p.max_length.value_or(0) > s.model.seq_length)
-    log.info(fmt::format("max_length {} is cut to seq_length {}", *p.max_length, s.model.seq_length));
+    log.info(
+        fmt::format("max_length {} is cut to seq_length {}", *p.max_length, s.model.seq_length));
   g.max_new_tokens = g.max_length;
   if (p.max_new_tokens) {
     // Given, it rules instead of max_length; the model's length still caps both together.
@@ -83,8 +85,8 @@ std::vector<Generated> continue_prompts(const RecipeSettings& s, const LlamaConf
   if (s.predict.min_length == 0) return generate(config, weights, prompts, g, exec);
   std::vector<Generated> all;
   for (const auto& prompt : prompts) {
-    g.sampling.min_new_tokens = std::max(s.predict.sampling.min_new_tokens,
-                                         s.predict.min_length - std::ssize(prompt));
+    g.sampling.min_new_tokens =
+        std::max(s.predict.sampling.min_new_tokens, s.predict.min_length - std::ssize(prompt));
     all.push_back(generate(config, weights, {&prompt, 1}, g, exec).front());
   }
   return all;
@@ -102,13 +104,15 @@ int run_predict(const RecipeSettings& s, RecipeLog& log, bool repeat_result) {
           s.load_checkpoint);
   require<MismatchError>(tokenizer->vocab_size() <= config.vocab_size,
                          "run: {}: the tokenizer has {} tokens, the model {}",
-                         tokenizer->vocabulary().source, tokenizer->vocab_size(), config.vocab_size);
+                         tokenizer->vocabulary().source, tokenizer->vocab_size(),
+                         config.vocab_size);
   GenerateSettings g = generation(s, log);
   g.eos_ids = config.eos_token_ids;
   const auto prompts = encode(s, *tokenizer, texts);
   if (!s.predict.add_bos.value_or(false) && trained_with_bos(s.load_checkpoint))
-    warn("predict: the training data began with bos and prompts do not; try: "
-         "--processor.tokenizer.add_bos_token True");
+    warn(
+        "predict: the training data began with bos and prompts do not; try: "
+        "--processor.tokenizer.add_bos_token True");
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
   log.info(check_memory(inference_memory(config, s, s.model.batch_size), available_memory()));
 

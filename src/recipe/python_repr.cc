@@ -23,8 +23,10 @@ bool is_printable(char32_t c) {
     case UTF8PROC_CATEGORY_CN:
     case UTF8PROC_CATEGORY_ZL:
     case UTF8PROC_CATEGORY_ZP:
-    case UTF8PROC_CATEGORY_ZS: return false;
-    default: return true;
+    case UTF8PROC_CATEGORY_ZS:
+      return false;
+    default:
+      return true;
   }
 }
 
@@ -51,8 +53,9 @@ std::string shortest(Float value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
   std::array<char, 64> buffer;
-  const auto size = std::fabs(value);
-  const bool positional = value == 0 || (size >= Float(1e-4) && size < Float(1e16));
+  // Compared in double: the f32 nearest to 1e-4 lies below it, and numpy prints 1e-04.
+  const double size = std::fabs(static_cast<double>(value));
+  const bool positional = value == 0 || (size >= 1e-4 && size < 1e16);
   const auto format = positional ? std::chars_format::fixed : std::chars_format::scientific;
   const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format).ptr;
   std::string text(buffer.data(), end);

@@ -35,9 +35,10 @@ std::string find_config(const std::string& name) {
   }
   for (const std::string& place : places)
     if (is_file(place)) return place;
-  throw UsageError(fmt::format("run: --config {}: no such file, nor in configs/ here or beside the "
-                               "program; try: llama3/run_llama3_8b_8k_800T_A2_64G.yaml",
-                               escaped(name, 200)));
+  throw UsageError(
+      fmt::format("run: --config {}: no such file, nor in configs/ here or beside the "
+                  "program; try: llama3/run_llama3_8b_8k_800T_A2_64G.yaml",
+                  escaped(name, 200)));
 }
 
 int run_script(Script script, const std::string& name, const std::vector<std::string>& arguments) {
@@ -46,10 +47,11 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
   if (run.help) return 0;
   const std::vector<std::string> ignored = check_keys(root, run.config_path);
   RecipeSettings s = read_settings(root);
-  require(script != Script::run_llama3 || s.output_dir == "./output" || s.output_dir == "output",
-          "{}: {}: output_dir is \"{}\", but this program writes to './output'; try: the environment "
-          "variable LOCAL_DEFAULT_PATH",
-          name, run.config_path, escaped(s.output_dir, 100));
+  require(
+      script != Script::run_llama3 || s.output_dir == "./output" || s.output_dir == "output",
+      "{}: {}: output_dir is \"{}\", but this program writes to './output'; try: the environment "
+      "variable LOCAL_DEFAULT_PATH",
+      name, run.config_path, escaped(s.output_dir, 100));
   s.max_steps = run.extra.max_steps;
   s.threads = run.extra.threads;
   s.predict.prompt_template = run.extra.prompt_template;

@@ -11,7 +11,8 @@ namespace {
 struct RunFlags {
   std::string task = "text_generation", config, prompt_template = "none";
   std::optional<std::string> run_mode, load_checkpoint, src_strategy, resume_text, train_dataset,
-      eval_dataset, remote_save_url, vocab_file, device_target, output_dir, strategy_load_checkpoint;
+      eval_dataset, remote_save_url, vocab_file, device_target, output_dir,
+      strategy_load_checkpoint;
   std::vector<std::string> predict_data, options;
   std::optional<int64_t> seq_length, device_id, mode, max_length, dp, mp, pp, micro_batch_num,
       predict_batch_size, seed, epochs, batch_size, accumulation, num_samples;
@@ -22,7 +23,8 @@ struct RunFlags {
 };
 
 void declare_common(Flags& flags, RunFlags& f) {
-  flags.text("config", f.config, "YAML file: a path, or a name below configs/ such as llama3/x.yaml");
+  flags.text("config", f.config,
+             "YAML file: a path, or a name below configs/ such as llama3/x.yaml");
   flags.text("run_mode", f.run_mode, "train, finetune, eval or predict; before the YAML's");
   flags.boolean("use_parallel", f.use_parallel, "several devices");
   flags.integer("device_id", f.device_id, "accepted without effect");
@@ -155,15 +157,15 @@ void lay_overrides(YamlNode& root, const RunFlags& f) {
 ParsedRun parse_run(Script script, const std::string& name,
                     const std::vector<std::string>& arguments, YamlNode& root) {
   RunFlags f;
-  Flags flags(name, "Trains, evaluates or asks a Llama as a YAML file says.",
-              fmt::format("  {0} --config llama3/run_llama3_8b_8k_800T_A2_64G.yaml --run_mode "
-                          "finetune --load_checkpoint llama3_8b.ckpt {1} alpaca.mindrecord\n"
-                          "  {0} --config llama3/predict_llama3_8b_800T_A2_64G.yaml --run_mode "
-                          "predict --load_checkpoint llama3_8b.ckpt --predict_data 'I love "
-                          "Beijing,because'\n"
-                          "  {0} --config my.yaml --model.model_config.seq_length 512",
-                          name,
-                          script == Script::run_llama3 ? "--train_dataset" : "--train_dataset_dir"));
+  Flags flags(
+      name, "Trains, evaluates or asks a Llama as a YAML file says.",
+      fmt::format("  {0} --config llama3/run_llama3_8b_8k_800T_A2_64G.yaml --run_mode "
+                  "finetune --load_checkpoint llama3_8b.ckpt {1} alpaca.mindrecord\n"
+                  "  {0} --config llama3/predict_llama3_8b_800T_A2_64G.yaml --run_mode "
+                  "predict --load_checkpoint llama3_8b.ckpt --predict_data 'I love "
+                  "Beijing,because'\n"
+                  "  {0} --config my.yaml --model.model_config.seq_length 512",
+                  name, script == Script::run_llama3 ? "--train_dataset" : "--train_dataset_dir"));
   declare_common(flags, f);
   script == Script::run_llama3 ? declare_llama3(flags, f) : declare_mindformer(flags, f);
   ParsedRun parsed;

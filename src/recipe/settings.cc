@@ -13,8 +13,7 @@ constexpr int64_t kMany = int64_t{1} << 40;
 void read_runner(const Values& v, RecipeSettings& s) {
   s.epochs = v.integer("runner_config.epochs", 1, kMany).value_or(1);
   s.batch_size = v.integer("runner_config.batch_size", 1, 1 << 20).value_or(1);
-  s.accumulation =
-      v.integer("runner_config.gradient_accumulation_steps", 1, 1 << 20).value_or(1);
+  s.accumulation = v.integer("runner_config.gradient_accumulation_steps", 1, 1 << 20).value_or(1);
   s.interleave = v.integer("micro_batch_interleave_num", 1, 1 << 10).value_or(1);
   s.sink_mode = v.boolean("runner_config.sink_mode").value_or(true);
   s.sink_size = v.integer("runner_config.sink_size", -1, kMany).value_or(1);
@@ -41,12 +40,11 @@ void read_optimizer(const Values& v, RecipeSettings& s) {
   o.beta1 = v.number("optimizer.beta1").value_or(0.9);
   o.beta2 = v.number("optimizer.beta2").value_or(0.999);
   if (const YamlNode* betas = v.node("optimizer.betas")) {
-    require(betas->items.size() == 2 &&
-                std::ranges::all_of(betas->items,
-                                    [](const YamlNode& n) {
-                                      return n.kind == YamlNode::Kind::number;
-                                    }),
-            "config: optimizer.betas: expected a list of two numbers");
+    require(
+        betas->items.size() == 2 &&
+            std::ranges::all_of(betas->items,
+                                [](const YamlNode& n) { return n.kind == YamlNode::Kind::number; }),
+        "config: optimizer.betas: expected a list of two numbers");
     o.beta1 = betas->items[0].number;
     o.beta2 = betas->items[1].number;
   }
@@ -111,8 +109,12 @@ void read_loss_scale(const Values& v, RecipeSettings& s) {
     const std::string type =
         v.text("runner_wrapper.scale_sense.type").value_or("FixedLossScaleUpdateCell");
     using enum LossScaleSettings::Kind;
-    l.kind = type.starts_with("Dynamic") ? dynamic : type.starts_with("Adaptive") ? adaptive : fixed;
-    const auto in = [](const char* key) { return fmt::format("runner_wrapper.scale_sense.{}", key); };
+    l.kind = type.starts_with("Dynamic")    ? dynamic
+             : type.starts_with("Adaptive") ? adaptive
+                                            : fixed;
+    const auto in = [](const char* key) {
+      return fmt::format("runner_wrapper.scale_sense.{}", key);
+    };
     l.value = v.number(in("loss_scale_value")).value_or(65536);
     l.factor = v.number(in("scale_factor")).value_or(2);
     l.window = v.integer(in("scale_window"), 1, kMany).value_or(1000);
@@ -123,8 +125,9 @@ void read_loss_scale(const Values& v, RecipeSettings& s) {
             "config: scale_sense.min_scale_window {} is more than max_scale_window {}",
             l.min_window, l.max_window);
   }
-  require(l.value >= 1 && l.value <= 1e30,
-          "config: runner_wrapper.scale_sense: expected a number of 1 or more, or a map with a type");
+  require(
+      l.value >= 1 && l.value <= 1e30,
+      "config: runner_wrapper.scale_sense: expected a number of 1 or more, or a map with a type");
 }
 
 void read_dataset(const Values& v, const std::string& key, DatasetSettings& d) {
@@ -135,8 +138,8 @@ void read_dataset(const Values& v, const std::string& key, DatasetSettings& d) {
   d.shuffle = v.boolean(in("data_loader.shuffle")).value_or(key == "train_dataset");
   d.num_samples = v.integer(in("data_loader.num_samples"), 0, kMany).value_or(0);
   d.repeat = v.integer(in("repeat"), 1, 1 << 20).value_or(1);
-  require(!v.boolean(in("eod_reset")).value_or(false), "config: {}.eod_reset: only False works here",
-          key);
+  require(!v.boolean(in("eod_reset")).value_or(false),
+          "config: {}.eod_reset: only False works here", key);
   if (const YamlNode* columns = v.node(in("input_columns"))) {
     bool ids = false;
     for (const YamlNode& c : columns->items) {

@@ -100,7 +100,8 @@ class Values {
   [[nodiscard]] std::optional<bool> boolean(std::string_view key) const;
   [[nodiscard]] std::optional<double> number(std::string_view key) const;
   /// Throws UsageError outside [low, high].
-  [[nodiscard]] std::optional<int64_t> integer(std::string_view key, int64_t low, int64_t high) const;
+  [[nodiscard]] std::optional<int64_t> integer(std::string_view key, int64_t low,
+                                               int64_t high) const;
   [[nodiscard]] const YamlNode* node(std::string_view key) const;
   [[nodiscard]] bool has(std::string_view key) const { return node(key) != nullptr; }
 

@@ -104,7 +104,8 @@ void read_model_settings(const YamlNode& root, RecipeSettings& s) {
   s.predict.sampling.seed = s.seed;
   read_prompts(v, s.predict);
   s.vocab_file = v.text("processor.tokenizer.vocab_file").value_or("");
-  if (s.vocab_file.empty()) s.vocab_file = v.text("processor.tokenizer.tokenizer_file").value_or("");
+  if (s.vocab_file.empty())
+    s.vocab_file = v.text("processor.tokenizer.tokenizer_file").value_or("");
   s.predict.add_bos = v.boolean("processor.tokenizer.add_bos_token");
   require(!v.boolean("processor.tokenizer.add_eos_token").value_or(false),
           "config: processor.tokenizer.add_eos_token: only False, a prompt is to be continued");

@@ -14,8 +14,8 @@ StepPlan plan_steps(const RecipeSettings& s, int64_t samples) {
           "run: {} samples do not fill one global batch of {}; try: a smaller "
           "runner_config.batch_size",
           samples, p.global_batch);
-  require(s.epochs <= (int64_t{1} << 40) / p.steps_per_epoch, "run: {} epochs of {} steps: too many",
-          s.epochs, p.steps_per_epoch);
+  require(s.epochs <= (int64_t{1} << 40) / p.steps_per_epoch,
+          "run: {} epochs of {} steps: too many", s.epochs, p.steps_per_epoch);
   const int64_t all = p.steps_per_epoch * s.epochs;
   if (s.sink_mode) p.sink_size = s.sink_size > 0 ? s.sink_size : p.steps_per_epoch;
   p.sink_epochs = all / p.sink_size;

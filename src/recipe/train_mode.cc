@@ -69,15 +69,16 @@ class Evaluator {
   void after(const StepReport& step) {
     if (!data_) return;
     const bool by_step = s_.eval_step_interval > 0 && step.batch % s_.eval_step_interval == 0;
-    const bool by_epoch = s_.eval_epoch_interval > 0 && step.step_in_epoch == step.steps_per_epoch &&
+    const bool by_epoch = s_.eval_epoch_interval > 0 &&
+                          step.step_in_epoch == step.steps_per_epoch &&
                           step.epoch % s_.eval_epoch_interval == 0;
     if (!by_step && !by_epoch) return;
     DatasetSource source(data_->dataset, s_.model.seq_length);
     const Evaluation e =
         evaluate(config_, weights_, s_.model.compute, source, s_.batch_size, exec_);
-    log_.info(fmt::format(
-        "Eval result at step {}: {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}", step.batch,
-        python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
+    log_.info(
+        fmt::format("Eval result at step {}: {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}",
+                    step.batch, python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
   }
 
  private:
@@ -103,11 +104,12 @@ std::string resume_folder(const RecipeSettings& s, const std::string& native) {
 // The newest checkpoint tells the shape where nothing else does.
 RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
   if (!s.resume || !s.load_checkpoint.empty()) return s;
-  const std::vector<int64_t> steps = is_folder(native) ? checkpoint_steps(native) : std::vector<int64_t>();
+  const std::vector<int64_t> steps =
+      is_folder(native) ? checkpoint_steps(native) : std::vector<int64_t>();
   require<MismatchError>(!steps.empty() || !s.resume_from.empty(),
                          "run: {}: No checkpoint could be resumed.", native);
-  s.load_checkpoint = s.resume_from.empty() ? checkpoint_folder(native, steps.back())
-                                            : resume_folder(s, native);
+  s.load_checkpoint =
+      s.resume_from.empty() ? checkpoint_folder(native, steps.back()) : resume_folder(s, native);
   return s;
 }
 
@@ -123,7 +125,8 @@ int run_train(const RecipeSettings& s, RecipeLog& log) {
   DatasetSource source(data.dataset, s.model.seq_length);
   const StepPlan plan = plan_steps(s, source.samples_per_epoch());
   log.info(fmt::format("Create train dataset finish, dataset size:{}", plan.steps_per_epoch));
-  log.info(fmt::format("Will be Training epochs:{}, sink_size:{}", plan.sink_epochs, plan.sink_size));
+  log.info(
+      fmt::format("Will be Training epochs:{}, sink_size:{}", plan.sink_epochs, plan.sink_size));
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
   log.info(check_memory(training_memory(config, s), available_memory()));
 
@@ -143,7 +146,8 @@ int run_train(const RecipeSettings& s, RecipeLog& log) {
   });
   Trainer trainer(config, state, settings, source, exec, reporter);
   if (s.resume) {
-    require<MismatchError>(trainer.resume(from), "run: {}: No checkpoint could be resumed.", native);
+    require<MismatchError>(trainer.resume(from), "run: {}: No checkpoint could be resumed.",
+                           native);
   }
   const CkptFiles files(folders, s.save, s.resume);
   const ExtraSave extra = [&](int64_t batch) {

@@ -182,10 +182,9 @@ void TreeBuilder::OnScalar(const YAML::Mark& mark, const std::string& tag, YAML:
     const std::string_view want = std::string_view(tag).substr(core.size());
     using enum YamlNode::Kind;
     if (want == "float" && node.kind == integer) node.kind = number;
-    const bool fits = (want == "int" && node.kind == integer) ||
-                      (want == "float" && node.kind == number) ||
-                      (want == "bool" && node.kind == boolean) ||
-                      (want == "null" && node.kind == null);
+    const bool fits =
+        (want == "int" && node.kind == integer) || (want == "float" && node.kind == number) ||
+        (want == "bool" && node.kind == boolean) || (want == "null" && node.kind == null);
     if (!fits)
       bad_yaml(path_, mark,
                fmt::format("tag !!{} does not fit \"{}\"", escaped(want), escaped(value)));
@@ -222,8 +221,8 @@ class OnlyEnd : public YAML::EventHandler {
 
 YamlNode parse_yaml(std::string_view text, std::string_view path) {
   const auto fail = [&](int64_t offset, std::string reason) {
-    throw FormatError(describe(
-        {.what = "yaml", .path = path, .offset = offset, .reason = std::move(reason)}));
+    throw FormatError(
+        describe({.what = "yaml", .path = path, .offset = offset, .reason = std::move(reason)}));
   };
   if (text.size() > YamlLimits::bytes)
     fail(-1, fmt::format("{} bytes, expected at most {}", text.size(), YamlLimits::bytes));

@@ -53,13 +53,20 @@ YamlNode* YamlNode::find(std::string_view key) {
 
 std::string_view name_of(YamlNode::Kind kind) {
   switch (kind) {
-    case YamlNode::Kind::null: return "nothing";
-    case YamlNode::Kind::boolean: return "a boolean";
-    case YamlNode::Kind::integer: return "a whole number";
-    case YamlNode::Kind::number: return "a number";
-    case YamlNode::Kind::text: return "text";
-    case YamlNode::Kind::list: return "a list";
-    case YamlNode::Kind::map: return "a map";
+    case YamlNode::Kind::null:
+      return "nothing";
+    case YamlNode::Kind::boolean:
+      return "a boolean";
+    case YamlNode::Kind::integer:
+      return "a whole number";
+    case YamlNode::Kind::number:
+      return "a number";
+    case YamlNode::Kind::text:
+      return "text";
+    case YamlNode::Kind::list:
+      return "a list";
+    case YamlNode::Kind::map:
+      return "a map";
   }
   return "";
 }

@@ -96,7 +96,8 @@ std::optional<double> decimal_number(std::string_view text) {
   const bool negative = text[0] == '-';
   if (negative || text[0] == '+') text.remove_prefix(1);
   const std::string plain = without_underscores(text);
-  if (plain.empty() || !(is_digit(plain[0]) || (plain.size() > 1 && plain[0] == '.' && is_digit(plain[1]))))
+  if (plain.empty() ||
+      !(is_digit(plain[0]) || (plain.size() > 1 && plain[0] == '.' && is_digit(plain[1]))))
     return std::nullopt;
   double value = 0;
   const char* end = plain.data() + plain.size();
