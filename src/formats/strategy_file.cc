@@ -1,6 +1,5 @@
 #include "formats/strategy_file.h"
 
-#include <algorithm>
 #include <limits>
 #include <unordered_set>
 #include <utility>

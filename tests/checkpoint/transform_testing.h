@@ -34,7 +34,7 @@ inline void save_strategy(const std::string& path, const StrategyFile& file) {
   spew(path, text_of(encode_strategy(file)));
 }
 
-/// Writes random contents for the tensors, and returns nothing: files are compared.
+/// Writes the tensors with random contents.
 inline void save_random(const std::string& path, const std::vector<TensorInfo>& infos,
                         uint64_t seed = 1, std::vector<MindsporeScalar> scalars = {},
                         uint64_t piece_bytes = 536870912) {
