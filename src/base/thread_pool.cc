@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/cpu.h"
+#include "base/error.h"
 
 namespace cria {
 namespace {
@@ -29,7 +30,8 @@ bool spin_until(Done done) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
-  if (threads <= 0) threads = available_cores();
+  require(threads >= 0 && threads <= 4096, "--threads is {}, expected 0 to 4096", threads);
+  if (threads == 0) threads = available_cores();
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 
