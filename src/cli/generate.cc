@@ -122,8 +122,8 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
     fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
     return 0;
   }
-  const auto vocabulary =
-      find_vocabulary(f.vocab_file.empty() ? source.tokenizer_path() : f.vocab_file);
+  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
+                                               : std::optional(load_vocabulary(f.vocab_file));
   require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
           name, f.model);
   const Tokenizer tokenizer(*vocabulary);

@@ -75,7 +75,11 @@ std::optional<DType> mindspore_type(std::string_view name) {
 }
 
 std::unique_ptr<MindsporeReader> open_mindspore_ckpt(const std::string& path) {
-  return std::make_unique<MappedCheckpoint>(path);
+  auto reader = std::make_unique<MappedCheckpoint>(path);
+  // Protobuf reads no bytes as no entries, but what lies on disk like that is a copy that failed.
+  require<FormatError>(!reader->tensors().empty() || !reader->texts().empty(),
+                       "ckpt: {}: the file is empty, expected parameters", path);
+  return reader;
 }
 
 }  // namespace cria

@@ -1,0 +1,113 @@
+// Command lines that cannot be meant.
+#include "refused.h"
+
+namespace cria::e2e {
+namespace {
+
+struct BadCommand {
+  int exit;
+  const char* words;
+};
+void PrintTo(const BadCommand& c, std::ostream* out) { *out << c.words; }
+
+class BadFlags : public testing::TestWithParam<BadCommand> {};
+TEST_P(BadFlags, AreOneLineAndNoOutput) { expect_refused(GetParam().words, GetParam().exit); }
+
+INSTANTIATE_TEST_SUITE_P(
+    Commands, BadFlags,
+    testing::Values(
+        BadCommand{2, "nonsense"}, BadCommand{2, "--nonsense"}, BadCommand{2, "genrate"},
+        BadCommand{2, "inspect"}, BadCommand{2, "inspect --row"}, BadCommand{2, "verify"},
+        BadCommand{2, "inspect {i}/tiny.gguf --color blue"},
+        BadCommand{2, "inspect {i}/rows.mindrecord --row 0"},
+        BadCommand{2, "inspect {i}/rows.mindrecord --row x --vocab_file {i}/tok.model"},
+        BadCommand{2, "inspect {i}/rows.mindrecord --row 99 --vocab_file {i}/tok.model"},
+        BadCommand{2, "inspect {i}/rows.mindrecord --row -1 --vocab_file {i}/tok.model"},
+        BadCommand{2, "convert"}, BadCommand{2, "convert --output {o}/y"},
+        BadCommand{2, "convert --input {i}/tiny"},
+        BadCommand{2, "convert --input {i}/tiny --random tiny --output {o}/y"},
+        BadCommand{2, "convert --random huge --output {o}/y"},
+        BadCommand{2, "convert --random tiny --dtype int3 --output {o}/y"},
+        BadCommand{2, "convert --random tiny --to zip --output {o}/y"},
+        BadCommand{2, "convert --random tiny --seed many --output {o}/y"},
+        BadCommand{2, "convert --random tiny --max_shard_gib 0 --output {o}/y"},
+        BadCommand{2, "convert --in {i}/tiny --output {o}/y --out {o}/z --x 1"},
+        BadCommand{2, "convert --input {i}/empty_folder --output {o}/y"},
+        BadCommand{2, "convert --input {i}/tiny.ckpt --output {o}/y"},
+        BadCommand{4, "convert --random tiny --output {o}/no/such/y.ckpt"},
+        BadCommand{4, "convert --random tiny --output {o}/no/such/y.gguf"},
+        BadCommand{4, "convert --random tiny --output {i}/tiny.gguf/y"},
+        BadCommand{2, "convert-weight"},
+        BadCommand{2, "convert-weight --model gpt --input_path {i}/tiny --output_path {o}/y"},
+        BadCommand{2, "convert-weight --input_path {i}/tiny --output_path {o}/y --dtype fp8"},
+        BadCommand{4, "convert-weight --input_path {i}/tiny --output_path {o}/no/such/y"},
+        BadCommand{2, "convert-weight --input_path {i}/empty_folder --output_path {o}/y"},
+        BadCommand{2, "generate"}, BadCommand{2, "generate --model {i}/tiny"},
+        BadCommand{2, "generate --model {i}/tiny --prompt a --token_ids 1"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1,,2"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1,2,"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids x"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids -5"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 512"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 99999999999"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --max_new_tokens -1"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --eos_ids a"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --dtype q4"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --threads -1"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --repetition_penalty 0"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --do_sample --temperature -1"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --do_sample --top_p 7"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --t 1"},
+        BadCommand{2, "generate --model {i}/tiny --token_ids 1 --json=maybe"},
+        BadCommand{2, "generate --model {i}/tiny --prompt a"},
+        BadCommand{2,
+                   "generate --model {i}/tiny --prompt a --vocab_file {i}/tok.model "
+                   "--prompt_template poem"},
+        BadCommand{2, "probe"}, BadCommand{2, "probe --model {i}/tiny --output {o}/y"},
+        BadCommand{
+            2, "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --dtype fp16"},
+        BadCommand{3,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --train"},
+        BadCommand{3, "probe --model {i}/tiny --input {i}/tiny.safetensors --output {o}/y"},
+        BadCommand{
+            2,
+            "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --optimizer SGD9"},
+        BadCommand{2,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --schedule "
+                   "zigzag"},
+        BadCommand{2,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --lr fast"},
+        BadCommand{4,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/no/such/y"},
+        BadCommand{2, "tokenize"}, BadCommand{2, "tokenize --vocab_file {i}/tok.model"},
+        BadCommand{3, "tokenize --vocab_file {i}/tok.model --input {i}/tok.model --output {o}/y"},
+        BadCommand{
+            3,
+            "tokenize --vocab_file {i}/tok.model --input {i}/texts.jsonl --output {o}/y --decode"},
+        BadCommand{
+            4,
+            "tokenize --vocab_file {i}/tok.model --input {i}/texts.jsonl --output {o}/no/such/y"},
+        BadCommand{4, "tokenize --vocab_file {i}/tok.model --input {i}/missing --output {o}/y"},
+        BadCommand{4, "tokenize --vocab_file {i}/tok.model --input {i}/tiny --output {o}/y"},
+        BadCommand{2, "alpaca-convert --data {i}/alpaca.json --outpu {o}/y --x"},
+        BadCommand{4, "alpaca-convert --data_path {i}/alpaca.json --output_path {o}/no/such/y"},
+        BadCommand{2, "preprocess --dataset_type poems"},
+        BadCommand{2, "preprocess --tokenizer bert"}, BadCommand{2, "preprocess --compat torch"},
+        BadCommand{2, "preprocess --file_partition 0"}, BadCommand{2, "preprocess --repeat 0"},
+        BadCommand{2, "preprocess --threads -1"},
+        BadCommand{2,
+                   "preprocess --dataset_type qa --input_glob {i}/conversations.json --model_file "
+                   "{i}/tok.model --output_file {o}/y.mindrecord --seq_length 0"},
+        BadCommand{2,
+                   "preprocess --dataset_type qa --input_glob {i}/conversations.json --model_file "
+                   "{i}/tok.model --output_file {o}/y.mindrecord --pad_token 99999"},
+        BadCommand{2,
+                   "preprocess --dataset_type qa --input_glob {i}/conversations.json --model_file "
+                   "{i}/tok.model --output_file {o}/y.mindrecord --pad_token 257 --eos_token 257"},
+        BadCommand{2,
+                   "preprocess --dataset_type qa --input_glob {i}/conversations.json --model_file "
+                   "{i}/tok.model --output_file {i}/rows.mindrecord"},
+        BadCommand{2, "verify {i}/empty_folder"}));
+
+}  // namespace
+}  // namespace cria::e2e

@@ -1,0 +1,31 @@
+// What every refusal must look like.
+#pragma once
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/temporary_folder.h"
+#include "program.h"
+#include "valid_files.h"
+
+namespace cria::e2e {
+
+/// Runs the words ({x} = `bad`, {i} = the valid files, {o} = an empty folder for outputs) and expects the exit code, one
+/// line of the agreed form on stderr, nothing on stdout, no output, and an answer within 2 s.
+inline void expect_refused(const std::string& words, int exit, const std::string& bad = {}) {
+  const TemporaryFolder output;
+  const Outcome got = run(words_of(words, bad, valid_files(), output.path()));
+  EXPECT_EQ(got.exit, exit) << got.err;
+  EXPECT_EQ(std::count(got.err.begin(), got.err.end(), '\n'), 1) << got.err;
+  EXPECT_TRUE(got.err.starts_with("error: ") && got.err.ends_with("\n")) << got.err;
+  EXPECT_LE(got.err.size(), 512U);
+  EXPECT_EQ(got.out, "");
+  EXPECT_LT(got.seconds, 2.0);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(output.path()))
+    ADD_FAILURE() << "left behind: " << entry.path();
+}
+
+}  // namespace cria::e2e
