@@ -57,8 +57,10 @@ void apply_top_p(std::span<float> logits, double p) {
   if (p >= 1.0) return;
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+  // Among equals the higher id counts as more likely, as in an ascending sort read from its end.
+  std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+    const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
+    return x != y ? x > y : a > b;
   });
   const double highest = logits[static_cast<size_t>(order[0])];
   double total = 0;
@@ -89,6 +91,11 @@ int32_t Sampler::choose(std::span<float> logits, std::span<const int32_t> seen, 
     for (const int32_t id : eos_ids_) logits[static_cast<size_t>(id)] = kRemoved;
   }
   if (!settings_.do_sample) return argmax(logits);
+  if (std::any_of(logits.begin(), logits.end(), [](float x) { return std::isnan(x); })) {
+    throw Error(
+        ExitCode::numbers,
+        "generate: the model's logits are not numbers; try: --dtype fp32, or other weights");
+  }
   apply_temperature(logits, settings_.temperature);
   apply_top_k(logits, settings_.top_k);
   apply_top_p(logits, settings_.top_p);

@@ -51,6 +51,10 @@ TEST(Sampling, topKIsPyTorchs) {
   expect_processed("topk1", 1, 1, 1, 1);
   expect_processed("topk10", 1, 1, 10, 1);
 }
+TEST(Sampling, topPIsPyTorchs) {
+  expect_processed("topp0.1", 1, 1, 0, 0.1);
+  expect_processed("topp0.9", 1, 1, 0, 0.9);
+}
 TEST(Sampling, repetitionPenaltyIsPyTorchs) {
   expect_processed("rep0.8", 0.8, 1, 0, 1);
   expect_processed("rep1.2", 1.2, 1, 0, 1);
