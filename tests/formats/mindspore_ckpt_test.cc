@@ -108,6 +108,10 @@ TEST(MindsporeCkpt, what_is_written_is_read_back_in_pieces_of_any_size) {
     const MindsporeWriteOptions options{.checksum = trial % 2 == 0,
                                         .piece_bytes = 8 * (1 + random() % 40)};
     write_in_pieces(*make_mindspore_ckpt_writer(path, tensors.infos, options), tensors, random);
+    if (tensors.infos.empty()) {
+      EXPECT_THROW(open_mindspore_ckpt(path), FormatError) << "a file without parameters";
+      continue;
+    }
     expect_equal(*open_mindspore_ckpt(path), tensors, random);
     const auto layout = parse_mindspore_ckpt(as_span(slurp(path)), path);
     EXPECT_EQ(layout.has_checksum, options.checksum);
