@@ -171,8 +171,9 @@ TEST_F(Golden, ProbeIsWithinTheManifestsTolerances) {
     const TensorInfo ids = reference->tensors()[reference->find("a.input_ids").value()];
     const auto writer = make_safetensors_writer(
         out / "x", {{"input_ids", DType::i64, ids.shape}, {"labels", DType::i64, ids.shape}});
-    writer->write(std::as_bytes(std::span(copy("a.input_ids"))));
-    writer->write(std::as_bytes(std::span(copy("a.labels"))));
+    const std::vector<int64_t> input = copy("a.input_ids"), labels = copy("a.labels");
+    writer->write(std::as_bytes(std::span(input)));
+    writer->write(std::as_bytes(std::span(labels)));
     writer->commit();
     succeed("probe --model {x} --input {o}/x --output {o}/y --grads", out, folder + "/" + model);
     const auto y = open_safetensors(out / "y");
