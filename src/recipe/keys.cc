@@ -198,7 +198,7 @@ void set_key(YamlNode& root, std::string_view dotted, YamlNode value) {
       node->kind = YamlNode::Kind::map;
     }
     YamlNode* child = node->find(part);
-    if (child == nullptr) child = &node->entries.emplace_back(part, YamlNode()).second;
+    if (child == nullptr) child = &node->entries.emplace_back(YamlEntry{part, YamlNode()}).value;
     node = child;
     if (dotted.empty()) break;
   }

@@ -90,7 +90,7 @@ std::string bar_line(double share_done, double samples_per_second, double second
 std::string time_left(double seconds) {
   const auto s = static_cast<int64_t>(std::clamp(seconds, 0.0, 1e12));
   const int64_t days = s / 86400;
-  const std::string clock = fmt::format("{}:{:02}:{:02}", s % 86400 / 3600, s % 3600 / 60, s % 60);
+  std::string clock = fmt::format("{}:{:02}:{:02}", s % 86400 / 3600, s % 3600 / 60, s % 60);
   if (days == 0) return clock;
   return fmt::format("{} day{}, {}", days, days == 1 ? "" : "s", clock);
 }

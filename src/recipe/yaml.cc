@@ -103,7 +103,7 @@ void TreeBuilder::close() {
   // The map's own keys win over merged ones, and earlier merged maps over later ones.
   for (YamlNode& m : o.merges) {
     for (auto& entry : m.entries) {
-      if (o.keys.insert(entry.first).second) o.node.entries.push_back(std::move(entry));
+      if (o.keys.insert(entry.key).second) o.node.entries.push_back(std::move(entry));
     }
   }
   for (const YamlNode& n : o.node.items) {
@@ -154,7 +154,7 @@ void TreeBuilder::add(YamlNode node, const YAML::Mark& mark, YAML::anchor_t anch
   if (!parent.has_key) return add_key(node, mark);
   parent.has_key = false;
   if (parent.key == "<<") return add_merge(parent, std::move(node));
-  parent.node.entries.emplace_back(std::move(parent.key), std::move(node));
+  parent.node.entries.push_back({std::move(parent.key), std::move(node)});
 }
 
 void TreeBuilder::OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) {

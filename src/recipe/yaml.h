@@ -4,10 +4,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace cria::recipe {
+
+struct YamlEntry;
 
 struct YamlNode {
   enum class Kind { null, boolean, integer, number, text, list, map };
@@ -17,8 +18,8 @@ struct YamlNode {
   double number = 0;  // of integers too
   std::string text;   // a scalar as it is written, without quotes
   std::vector<YamlNode> items;
-  std::vector<std::pair<std::string, YamlNode>> entries;  // in file order; keys are unique
-  int64_t line = 0, column = 0;                           // from 1; 0: not from a file
+  std::vector<YamlEntry> entries;  // in file order; keys are unique
+  int64_t line = 0, column = 0;    // from 1; 0: not from a file
   // Of the tree from here down, aliases expanded.
   int64_t nodes = 1;
   int height = 1;
@@ -28,6 +29,11 @@ struct YamlNode {
   [[nodiscard]] YamlNode* find(std::string_view key);
   [[nodiscard]] bool is_null() const { return kind == Kind::null; }
   [[nodiscard]] bool is_map() const { return kind == Kind::map; }
+};
+/// A key of a map and its value.
+struct YamlEntry {
+  std::string key;
+  YamlNode value;
 };
 /// "a whole number", "text", ...: for messages.
 std::string_view name_of(YamlNode::Kind kind);

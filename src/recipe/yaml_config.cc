@@ -18,11 +18,11 @@ YamlNode load(const std::string& path, std::vector<std::string>& below) {
   YamlNode root = parse_yaml(read_text(path, YamlLimits::bytes), path);
   require(root.is_map(), "yaml: {}: expected keys and values, found {}", path, name_of(root.kind));
   const auto at = std::find_if(root.entries.begin(), root.entries.end(),
-                               [](const auto& e) { return e.first == "base_config"; });
+                               [](const auto& e) { return e.key == "base_config"; });
   if (at == root.entries.end()) return root;
-  std::vector<YamlNode> bases = at->second.kind == YamlNode::Kind::list
-                                    ? at->second.items
-                                    : std::vector<YamlNode>{at->second};
+  std::vector<YamlNode> bases = at->value.kind == YamlNode::Kind::list
+                                    ? at->value.items
+                                    : std::vector<YamlNode>{at->value};
   root.entries.erase(at);
   below.push_back(path);
   YamlNode under;
@@ -77,7 +77,7 @@ YamlNode merged(YamlNode under, YamlNode over) {
     if (YamlNode* old = under.find(key)) {
       *old = merged(std::move(*old), std::move(value));
     } else {
-      under.entries.emplace_back(key, std::move(value));
+      under.entries.push_back({key, std::move(value)});
     }
   }
   return under;
