@@ -20,9 +20,8 @@ YamlNode load(const std::string& path, std::vector<std::string>& below) {
   const auto at = std::find_if(root.entries.begin(), root.entries.end(),
                                [](const auto& e) { return e.key == "base_config"; });
   if (at == root.entries.end()) return root;
-  std::vector<YamlNode> bases = at->value.kind == YamlNode::Kind::list
-                                    ? at->value.items
-                                    : std::vector<YamlNode>{at->value};
+  std::vector<YamlNode> bases =
+      at->value.kind == YamlNode::Kind::list ? at->value.items : std::vector<YamlNode>{at->value};
   root.entries.erase(at);
   below.push_back(path);
   YamlNode under;
