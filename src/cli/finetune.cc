@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
+#include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "data/dataset_meta.h"
 #include "data/preprocess.h"
@@ -193,12 +194,9 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
   if (!flags.parse(arguments)) return 0;
   check_flags(f);
 
-  std::optional<LlamaConfig> given;
-  if (!f.config_path.empty()) given = parse_hf_config(read_text(f.config_path), f.config_path);
-  const WeightSource weights = WeightSource::open(f.model, given);
-  LlamaConfig config = weights.config();
-  if (!weights.config_is_own() && !config.tie_word_embeddings)
-    config.tie_word_embeddings = looks_tied(weights);
+  const OpenedModel opened = open_model(f.model, f.config_path);
+  const WeightSource& weights = opened.source;
+  const LlamaConfig& config = opened.config;
   require(f.seq_length <= config.max_position_embeddings,
           "{}: --seq_length {} is more than the model's context of {}", name, f.seq_length,
           config.max_position_embeddings);

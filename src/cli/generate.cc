@@ -7,8 +7,8 @@
 #include "base/flags.h"
 #include "base/thread_pool.h"
 #include "checkpoint/convert.h"
-#include "checkpoint/weight_source.h"
 #include "cli/commands.h"
+#include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "data/template.h"
 #include "generate/generator.h"
@@ -97,12 +97,9 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
   require(f.prompts.empty() != f.token_ids.empty(), "{}: give either --prompt or --token_ids",
           name);
 
-  std::optional<LlamaConfig> given;
-  if (!f.config_path.empty()) given = parse_hf_config(read_text(f.config_path), f.config_path);
-  const WeightSource source = WeightSource::open(f.model, given);
-  LlamaConfig config = source.config();
-  if (!source.config_is_own() && !config.tie_word_embeddings)
-    config.tie_word_embeddings = looks_tied(source);
+  const OpenedModel opened = open_model(f.model, f.config_path);
+  const WeightSource& source = opened.source;
+  const LlamaConfig& config = opened.config;
   f.settings.compute = parse_dtype(f.dtype, "--dtype");
   f.settings.eos_ids = config.eos_token_ids;
   if (!f.eos.empty())

@@ -9,8 +9,8 @@
 #include "base/flags.h"
 #include "base/thread_pool.h"
 #include "checkpoint/convert.h"
-#include "checkpoint/weight_source.h"
 #include "cli/commands.h"
+#include "cli/open_model.h"
 #include "formats/safetensors.h"
 #include "train/trainer.h"
 
@@ -221,12 +221,9 @@ int probe(const std::string& name, const std::vector<std::string>& arguments) {
   parse_optimizer(optimizer, settings.optimizer);
   settings.schedule.kind = parse_schedule(schedule);
 
-  std::optional<LlamaConfig> given;
-  if (!config_path.empty()) given = parse_hf_config(read_text(config_path), config_path);
-  const WeightSource source = WeightSource::open(model, given);
-  LlamaConfig config = source.config();
-  if (!source.config_is_own() && !config.tie_word_embeddings)
-    config.tie_word_embeddings = looks_tied(source);
+  const OpenedModel opened = open_model(model, config_path);
+  const WeightSource& source = opened.source;
+  const LlamaConfig& config = opened.config;
   const ProbeInput in = read_input(input, train ? 3 : 2, config.vocab_size);
   ThreadPool pool(static_cast<int>(threads));
   ops::Exec exec{pool};
