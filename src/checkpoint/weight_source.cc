@@ -145,6 +145,27 @@ bool looks_tied(const WeightSource& source) {
   return true;
 }
 
+namespace {
+
+/// Rows [begin, begin + rows.rows) of a parameter's box. Rows cut in columns are read whole and cut here.
+void read_box(const WeightSource& source, size_t index, const Param& p, int64_t begin, View rows) {
+  const int64_t first = p.first_row() + begin;
+  const auto bytes = static_cast<size_t>(bytes_of(rows.dtype, rows.elements()));
+  if (p.cols() == p.shape.back()) {
+    source.read_rows(index, first, rows.rows, rows.dtype,
+                     {static_cast<std::byte*>(rows.data), bytes});
+    return;
+  }
+  Tensor whole(rows.dtype, rows.rows, p.shape[1]);
+  source.read_rows(index, first, rows.rows, rows.dtype,
+                   {static_cast<std::byte*>(whole.view().data), whole.size_bytes()});
+  const View mine = whole.view().col_range(p.begin[1], p.cols());
+  for (int64_t r = 0; r < rows.rows; ++r)
+    std::memcpy(rows.at(r, 0), mine.at(r, 0), static_cast<size_t>(bytes_of(rows.dtype, rows.cols)));
+}
+
+}  // namespace
+
 void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool) {
   const std::vector<Param>& params = weights.params();
   std::vector<std::string> missing, extra;
@@ -161,10 +182,11 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
                            fmt::join(p.shape, ", "));
     places.push_back(*index);
   }
-  const bool tied = weights.index().tied;
+  const bool tied = weights.index().tied();
+  const std::vector<Param> whole = llama_params(weights.config());
   for (const TensorInfo& t : source.tensors()) {
     const bool known =
-        std::any_of(params.begin(), params.end(), [&](const Param& p) { return p.name == t.name; });
+        std::any_of(whole.begin(), whole.end(), [&](const Param& p) { return p.name == t.name; });
     const bool copy_of_embedding = tied && t.name == "lm_head.weight";
     if (!known && !copy_of_embedding) extra.push_back(t.name);
   }
@@ -191,10 +213,8 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
   }
   pool.parallel_for(static_cast<int64_t>(units.size()), [&](int64_t u) {
     const Unit& unit = units[static_cast<size_t>(u)];
-    const View rows = weights[static_cast<int64_t>(unit.param)].row_range(unit.begin, unit.rows);
-    source.read_rows(places[unit.param], unit.begin, unit.rows, weights.dtype(),
-                     {static_cast<std::byte*>(rows.data),
-                      static_cast<size_t>(bytes_of(rows.dtype, rows.elements()))});
+    read_box(source, places[unit.param], params[unit.param], unit.begin,
+             weights[static_cast<int64_t>(unit.param)].row_range(unit.begin, unit.rows));
   });
 }
 

@@ -1,86 +1,120 @@
 #include "model/activations.h"
 
 #include <algorithm>
+#include <initializer_list>
 
 namespace cria {
+namespace {
 
-void Activations::ensure(Tensor& block, DType dtype, int64_t cols) const {
-  if (block.rows() >= tokens_) return;
+/// At least `rows` of `cols`.
+void ensure(Tensor& block, DType dtype, int64_t rows, int64_t cols) {
+  if (block.rows() >= rows) return;
   block = {};  // the old memory goes before the new comes
-  block = Tensor(dtype, tokens_, cols);
+  block = Tensor(dtype, rows, cols);
 }
 
-void Activations::prepare(int64_t tokens, Keep keep) {
-  tokens_ = tokens;
+int64_t attended_width(const LlamaConfig& c) { return c.num_attention_heads * c.head_dim; }
+int64_t qkv_width(const LlamaConfig& c) {
+  return (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim;
+}
+
+void ensure_kept(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent, Keep keep) {
+  ensure(kept.qkv, compute, extent.tokens, qkv_width(c));
+  ensure(kept.attended, compute, extent.tokens, attended_width(c));
+  ensure(kept.middle, compute, extent.rows, c.hidden_size);
+  ensure(kept.gate_up, compute, extent.tokens, 2 * c.intermediate_size);
+  if (keep == Keep::nothing) return;
+  ensure(kept.lse, DType::f32, extent.tokens, c.num_attention_heads);
+  ensure(kept.rstd, DType::f32, extent.rows, 2);
+}
+
+View front(Tensor& block, int64_t rows) { return block.view().row_range(0, rows); }
+
+size_t bytes_in(std::initializer_list<const Tensor*> blocks) {
+  size_t bytes = 0;
+  for (const Tensor* block : blocks) bytes += block->size_bytes();
+  return bytes;
+}
+size_t bytes_in(const KeptBlocks& k) {
+  return bytes_in({&k.qkv, &k.attended, &k.middle, &k.gate_up, &k.lse, &k.rstd});
+}
+
+}  // namespace
+
+void Workspace::prepare(Extent extent, Keep keep) {
+  extent_ = extent;
+  const auto [tokens, rows] = extent;
+  ensure(normed_, compute_, rows, config_.hidden_size);
+  ensure(hidden_, compute_, tokens, config_.intermediate_size);
+  views_.normed = front(normed_, rows);
+  views_.hidden = front(hidden_, tokens);
+  if (rows != tokens) {
+    ensure(whole_, compute_, tokens, config_.hidden_size);
+    views_.whole = front(whole_, tokens);
+  }
+  if (keep != Keep::all) ensure_kept(shared_, config_, compute_, extent, keep);
+  if (keep == Keep::nothing) return;
+  ensure(d_normed_, compute_, rows, config_.hidden_size);
+  ensure(d_hidden_, compute_, tokens, config_.intermediate_size);
+  ensure(d_attended_, compute_, tokens, attended_width(config_));
+  ensure(d_qkv_, compute_, tokens, qkv_width(config_));
+  ensure(dx_, compute_, rows, config_.hidden_size);
+  if (rows != tokens) ensure(head_dx_, compute_, tokens, config_.hidden_size);
+  views_.d_normed = front(d_normed_, rows);
+  views_.d_hidden = front(d_hidden_, tokens);
+  views_.d_attended = front(d_attended_, tokens);
+  views_.d_qkv = front(d_qkv_, tokens);
+}
+
+size_t Workspace::size_bytes() const {
+  return bytes_in(shared_) + bytes_in({&normed_, &whole_, &hidden_, &d_normed_, &d_hidden_,
+                                       &d_attended_, &d_qkv_, &dx_, &head_dx_});
+}
+
+void Activations::prepare(Extent extent, Keep keep) {
+  extent_ = extent;
   keep_ = keep;
-  const auto layers = static_cast<size_t>(config_.num_hidden_layers);
-  const size_t inputs = keep == Keep::nothing ? 1 : layers + 1;
-  const size_t kept = keep == Keep::all ? layers : 1;
+  const LlamaConfig& config = workspace_->config();
+  const DType compute = workspace_->compute();
+  const auto inputs = static_cast<size_t>(keep == Keep::nothing ? 1 : layers_ + 1);
+  const auto kept = static_cast<size_t>(keep == Keep::all ? layers_ : 0);
   inputs_.resize(std::max(inputs_.size(), inputs));
   kept_.resize(std::max(kept_.size(), kept));
-  for (size_t i = 0; i < inputs; ++i) ensure(inputs_[i], compute_, config_.hidden_size);
-  for (size_t i = 0; i < kept; ++i) {
-    ensure(kept_[i].qkv, compute_, qkv_width());
-    ensure(kept_[i].attended, compute_, attended_width());
-    ensure(kept_[i].middle, compute_, config_.hidden_size);
-    ensure(kept_[i].gate_up, compute_, 2 * config_.intermediate_size);
-  }
-  ensure(normed_, compute_, config_.hidden_size);
-  ensure(hidden_, compute_, config_.intermediate_size);
-  workspace_.normed = cut(normed_);
-  workspace_.hidden = cut(hidden_);
-  if (keep == Keep::nothing) return;
-  for (size_t i = 0; i < kept; ++i) {
-    ensure(kept_[i].lse, DType::f32, config_.num_attention_heads);
-    ensure(kept_[i].rstd, DType::f32, 2);
-  }
-  prepare_backward();
+  for (size_t i = 0; i < inputs; ++i)
+    ensure(inputs_[i], compute, extent.rows, config.hidden_size);
+  for (size_t i = 0; i < kept; ++i) ensure_kept(kept_[i], config, compute, extent, keep);
+  if (keep != Keep::nothing) ensure(final_rstd_, DType::f32, extent.rows, 1);
+  workspace_->prepare(extent, keep);
 }
 
-void Activations::prepare_backward() {
-  ensure(final_rstd_, DType::f32, 1);
-  ensure(d_normed_, compute_, config_.hidden_size);
-  ensure(d_hidden_, compute_, config_.intermediate_size);
-  ensure(d_attended_, compute_, attended_width());
-  ensure(d_qkv_, compute_, qkv_width());
-  ensure(dx_, compute_, config_.hidden_size);
-  workspace_.d_normed = cut(d_normed_);
-  workspace_.d_hidden = cut(d_hidden_);
-  workspace_.d_attended = cut(d_attended_);
-  workspace_.d_qkv = cut(d_qkv_);
+View Activations::input(int64_t i) {
+  return front(inputs_[keep_ == Keep::nothing ? 0 : static_cast<size_t>(i)], extent_.rows);
 }
 
-View Activations::input(int64_t index) {
-  return cut(inputs_[keep_ == Keep::nothing ? 0 : static_cast<size_t>(index)]);
-}
-
-LayerActivations Activations::layer(int64_t index) {
-  Kept& kept = kept_[keep_ == Keep::all ? static_cast<size_t>(index) : 0];
-  LayerActivations a{.input = input(index),
+LayerActivations Activations::layer(int64_t i) {
+  KeptBlocks& kept =
+      keep_ == Keep::all ? kept_[static_cast<size_t>(i)] : workspace_->shared();
+  LayerActivations a{.input = input(i),
                      .input_rstd = {},
-                     .qkv = cut(kept.qkv),
-                     .attended = cut(kept.attended),
+                     .qkv = front(kept.qkv, extent_.tokens),
+                     .attended = front(kept.attended, extent_.tokens),
                      .lse = {},
-                     .middle = cut(kept.middle),
+                     .middle = front(kept.middle, extent_.rows),
                      .middle_rstd = {},
-                     .gate_up = cut(kept.gate_up)};
+                     .gate_up = front(kept.gate_up, extent_.tokens)};
   if (keep_ != Keep::nothing) {
-    const View pairs = cut(kept.rstd);
-    a.input_rstd = {pairs.data, DType::f32, 1, tokens_};
-    a.middle_rstd = {static_cast<float*>(pairs.data) + tokens_, DType::f32, 1, tokens_};
-    a.lse = cut(kept.lse);
+    auto* const pairs = kept.rstd.span<float>().data();
+    a.input_rstd = {pairs, DType::f32, 1, extent_.rows};
+    a.middle_rstd = {pairs + extent_.rows, DType::f32, 1, extent_.rows};
+    a.lse = front(kept.lse, extent_.tokens);
   }
   return a;
 }
 
 size_t Activations::size_bytes() const {
-  size_t bytes = 0;
-  const auto add = [&](std::initializer_list<const Tensor*> blocks) {
-    for (const Tensor* block : blocks) bytes += block->size_bytes();
-  };
-  for (const Tensor& input : inputs_) add({&input});
-  for (const Kept& k : kept_) add({&k.qkv, &k.attended, &k.middle, &k.gate_up, &k.lse, &k.rstd});
-  add({&normed_, &hidden_, &final_rstd_, &d_normed_, &d_hidden_, &d_attended_, &d_qkv_, &dx_});
+  size_t bytes = final_rstd_.size_bytes();
+  for (const Tensor& input : inputs_) bytes += input.size_bytes();
+  for (const KeptBlocks& kept : kept_) bytes += bytes_in(kept);
   return bytes;
 }
 

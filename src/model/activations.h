@@ -1,5 +1,5 @@
-// Memory of one micro batch: what layers keep for backward, and what they share. Blocks grow to the biggest batch seen and
-// are reused; a smaller batch uses the front of each.
+// Memory of training and generation: what a micro batch keeps for backward, and what all micro batches of a rank share. Blocks
+// grow to the biggest batch seen and are reused; a smaller batch uses the front of each.
 #pragma once
 
 #include <cstdint>
@@ -18,49 +18,71 @@ enum class Keep {
   all,      // everything backward reads
 };
 
-class Activations {
+/// How much of what a call has: tokens, and rows of the residual stream (fewer with sequence parallelism).
+struct Extent {
+  int64_t tokens = 0, rows = 0;
+};
+
+/// What layers make for backward, in the compute dtype; norms' rstd and lse in f32.
+struct KeptBlocks {
+  Tensor qkv, attended, middle, gate_up, lse, rstd;
+};
+
+/// What nothing outlives a layer's forward or backward in: one for all layers and micro batches of a rank.
+class Workspace {
  public:
-  Activations(const LlamaConfig& config, DType compute) : config_(config), compute_(compute) {}
-
-  /// Room for `tokens`. Contents are lost. Allocates only when this needs more than any call before.
-  void prepare(int64_t tokens, Keep keep);
-
-  // Windows for the tokens of the last prepare().
-  [[nodiscard]] LayerActivations layer(int64_t index);
-  /// The residual stream after layer `index`: the next one's input.
-  [[nodiscard]] View output(int64_t index) { return input(index + 1); }
-  [[nodiscard]] View input(int64_t index);
-  [[nodiscard]] LayerWorkspace& workspace() { return workspace_; }
-  /// Of the final norm, [1, tokens].
-  [[nodiscard]] View final_rstd() { return {final_rstd_.view().data, DType::f32, 1, tokens_}; }
-  /// The gradient of the residual stream, [tokens, hidden].
-  [[nodiscard]] View dx() { return cut(dx_); }
+  /// `config` is the rank's local one.
+  Workspace(const LlamaConfig& config, DType compute) : config_(config), compute_(compute) {}
+  /// Room for a forward, and for a backward unless keep is nothing. Contents are lost.
+  void prepare(Extent extent, Keep keep);
+  [[nodiscard]] LayerWorkspace& layer() { return views_; }
+  /// The gradient of the residual stream, [rows, hidden].
+  [[nodiscard]] View dx() { return dx_.view().row_range(0, extent_.rows); }
+  /// The gradient of the head's input [tokens, hidden], where that is more rows than d_normed's.
+  [[nodiscard]] View head_dx() { return head_dx_.view().row_range(0, extent_.tokens); }
+  /// Kept blocks that layers share where activations are not kept.
+  [[nodiscard]] KeptBlocks& shared() { return shared_; }
+  [[nodiscard]] const LlamaConfig& config() const { return config_; }
+  [[nodiscard]] DType compute() const { return compute_; }
   [[nodiscard]] size_t size_bytes() const;
 
  private:
-  struct Kept {
-    Tensor qkv, attended, middle, gate_up;  // in the compute dtype
-    Tensor lse, rstd;                       // f32; rstd holds both norms'
-  };
-  void prepare_backward();
-  void ensure(Tensor& block, DType dtype, int64_t cols) const;
-  [[nodiscard]] View cut(Tensor& block) const { return block.view().row_range(0, tokens_); }
-  [[nodiscard]] int64_t qkv_width() const {
-    return (config_.num_attention_heads + 2 * config_.num_key_value_heads) * config_.head_dim;
-  }
-  [[nodiscard]] int64_t attended_width() const {
-    return config_.num_attention_heads * config_.head_dim;
-  }
-
   LlamaConfig config_;
   DType compute_;
+  Extent extent_;
+  KeptBlocks shared_;
+  Tensor normed_, whole_, hidden_, d_normed_, d_hidden_, d_attended_, d_qkv_, dx_, head_dx_;
+  LayerWorkspace views_;
+};
+
+/// One micro batch through a run of layers.
+class Activations {
+ public:
+  Activations(Workspace& workspace, int64_t layers) : workspace_(&workspace), layers_(layers) {}
+
+  /// Room for a batch. Contents are lost. Allocates only when this needs more than any call before.
+  void prepare(Extent extent, Keep keep);
+
+  // Windows for the rows of the last prepare(); layers counted from the run's first.
+  [[nodiscard]] LayerActivations layer(int64_t i);
+  [[nodiscard]] View input(int64_t i);
+  /// The residual stream after layer i: the next one's input.
+  [[nodiscard]] View output(int64_t i) { return input(i + 1); }
+  /// Of the final norm, [1, rows].
+  [[nodiscard]] View final_rstd() { return {final_rstd_.view().data, DType::f32, 1, extent_.rows}; }
+  [[nodiscard]] Extent extent() const { return extent_; }
+  /// Whether a backward can follow.
+  [[nodiscard]] bool kept() const { return keep_ != Keep::nothing; }
+  [[nodiscard]] size_t size_bytes() const;
+
+ private:
+  Workspace* workspace_;
+  int64_t layers_;
   Keep keep_ = Keep::nothing;
-  int64_t tokens_ = 0;
-  std::vector<Tensor> inputs_;  // one, or one for each layer and the output of the last
-  std::vector<Kept> kept_;      // one that layers share, or one for each
-  Tensor normed_, hidden_, final_rstd_;
-  Tensor d_normed_, d_hidden_, d_attended_, d_qkv_, dx_;
-  LayerWorkspace workspace_;
+  Extent extent_;
+  std::vector<Tensor> inputs_;    // one, or one for each layer and the output of the last
+  std::vector<KeptBlocks> kept_;  // with Keep::all, one for each layer
+  Tensor final_rstd_;
 };
 
 }  // namespace cria

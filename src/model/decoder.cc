@@ -22,7 +22,7 @@ constexpr int64_t kPrefillTokens = 512;
 
 struct Decoder::Impl {
   Impl(const LlamaConfig& c, const ParamArena& w, DType compute, const ops::Exec& e)
-      : config(c), weights(w), exec(e), rope(c), activations(c, compute) {
+      : config(c), weights(w), exec(e), rope(c), workspace(c, compute), activations(workspace, c.num_hidden_layers) {
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(config, weights, i);
   }
 
@@ -34,6 +34,7 @@ struct Decoder::Impl {
   const ParamArena& weights;
   const ops::Exec& exec;
   RopeCache rope;
+  Workspace workspace;
   Activations activations;
   std::vector<DecoderLayer> layers;
   std::vector<int32_t> positions;
@@ -42,18 +43,18 @@ struct Decoder::Impl {
 
 /// From ids to the output of the last layer; the caches hold the new keys and values but do not count them yet.
 View Decoder::Impl::run_layers(std::span<const int32_t> ids, const Context& context) {
-  activations.prepare(std::ssize(ids), Keep::nothing);
+  activations.prepare({std::ssize(ids), std::ssize(ids)}, Keep::nothing);
   ops::embedding(ids, weights[weights.index().embed_tokens()], activations.input(0), exec);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     LayerActivations a = activations.layer(i);
     layers[static_cast<size_t>(i)].forward(context, a, activations.output(i),
-                                           activations.workspace(), exec);
+                                           workspace.layer(), exec);
   }
   return activations.output(config.num_hidden_layers - 1);
 }
 
 void Decoder::Impl::head(View x, View logits) {
-  const View normed = activations.workspace().normed.row_range(0, x.rows);
+  const View normed = workspace.layer().normed.row_range(0, x.rows);
   ops::rms_norm(x, weights[weights.index().norm()], static_cast<float>(config.rms_norm_eps), normed,
                 {}, exec);
   ops::linear_decode(normed, weights[weights.index().lm_head()], logits, exec);

@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/llama.h"
 #include "model/params.h"
+#include "model/tensor_parallel.h"
 #include "ops/attention.h"
 #include "ops/exec.h"
 #include "ops/linear.h"
@@ -16,7 +17,8 @@
 
 namespace cria {
 
-// T tokens, h hidden_size, H query heads, K key/value heads, D head_dim, F intermediate_size.
+// T tokens, h hidden_size, H query heads, K key/value heads, D head_dim, F intermediate_size; H, K and F are those of this rank.
+// R rows of the residual stream: T, or this rank's share of them with sequence parallelism.
 
 /// What the tokens of a call are to each other.
 struct Context {
@@ -29,24 +31,27 @@ struct Context {
   std::span<KvCache* const> caches;
   /// A decode step: products stream the weights (ops::linear_decode).
   bool few_rows = false;
+  /// The ranks that share the layer.
+  TensorParallel tp = {};
 };
 
 /// What forward leaves for backward. Norms' outputs and silu(gate) * up are not kept: making them again costs two passes over
 /// memory and saves a third of it.
 struct LayerActivations {
-  View input;        // [T, h] residual stream before the layer
-  View input_rstd;   // [1, T] f32
+  View input;        // [R, h] residual stream before the layer
+  View input_rstd;   // [1, R] f32
   View qkv;          // [T, (H + 2K) * D], rotated
   View attended;     // [T, H * D]
   View lse;          // [T, H] f32
-  View middle;       // [T, h] residual stream between attention and MLP
-  View middle_rstd;  // [1, T] f32
+  View middle;       // [R, h] residual stream between attention and MLP
+  View middle_rstd;  // [1, R] f32
   View gate_up;      // [T, 2F]; backward leaves its gradient here
 };
 
 /// Memory that layers share, because nothing in it outlives a layer's forward or backward.
 struct LayerWorkspace {
-  View normed;                                 // [T, h]
+  View normed;                                 // [R, h]
+  View whole;                                  // [T, h] with sequence parallelism, else empty
   View hidden;                                 // [T, F]
   View d_normed, d_hidden, d_attended, d_qkv;  // shaped like what they are the gradient of
   std::vector<ops::CachedSequence> cached;     // one for each sequence of a call with caches
@@ -57,12 +62,12 @@ class DecoderLayer {
   /// Layer `index` of the model; the weights' memory outlives the object.
   DecoderLayer(const LlamaConfig& config, const ParamArena& weights, int64_t index);
 
-  /// output [T, h] = the residual stream after the layer; may be the same memory as a.input, but then backward is lost.
+  /// output [R, h] = the residual stream after the layer; may be the same memory as a.input, but then backward is lost.
   /// An empty output stops when all activations are made: all that recomputation needs.
   void forward(const Context& context, LayerActivations& a, View output, LayerWorkspace& ws,
                const ops::Exec& exec) const;
 
-  /// dx [T, h] holds the gradient of the output and gets that of the input. Weight gradients are written to `grads` or added
+  /// dx [R, h] holds the gradient of the output and gets that of the input. Weight gradients are written to `grads` or added
   /// to it, each complete over all tokens. Only for documents.
   void backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,
                 ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const;
@@ -70,6 +75,8 @@ class DecoderLayer {
  private:
   void project(ConstView x, ConstView w, View y, const Context& context,
                const ops::Exec& exec) const;
+  void project_to_stream(ConstView x, ConstView w, View stream, const Context& context,
+                         LayerWorkspace& ws, const ops::Exec& exec) const;
   void attend(const Context& context, LayerActivations& a, LayerWorkspace& ws,
               const ops::Exec& exec) const;
 

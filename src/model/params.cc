@@ -1,6 +1,8 @@
 #include "model/params.h"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/random.h"
@@ -9,12 +11,24 @@
 namespace cria {
 namespace {
 
+constexpr std::string_view kTable = "model.embed_tokens.weight";
+
 Param matrix(std::string name, int64_t out, int64_t in, int tp_dim, int layer) {
-  return {.name = std::move(name), .shape = {out, in}, .tp_dim = tp_dim, .layer = layer};
+  return {.name = std::move(name),
+          .shape = {out, in},
+          .begin = {0, 0},
+          .size = {out, in},
+          .tp_dim = tp_dim,
+          .layer = layer};
 }
 
 Param norm(std::string name, int64_t size, int layer) {
-  return {.name = std::move(name), .shape = {size}, .decay = false, .layer = layer};
+  return {.name = std::move(name),
+          .shape = {size},
+          .begin = {0},
+          .size = {size},
+          .decay = false,
+          .layer = layer};
 }
 
 // Matrices that open a block are split by rows (each rank makes some of the outputs), those that close it by columns.
@@ -26,7 +40,7 @@ std::vector<Param> llama_params(const LlamaConfig& c) {
   const int64_t hidden = c.hidden_size, q = c.num_attention_heads * c.head_dim,
                 kv = c.num_key_value_heads * c.head_dim;
   std::vector<Param> list;
-  list.push_back(matrix("model.embed_tokens.weight", c.vocab_size, hidden, kByRows, -1));
+  list.push_back(matrix(std::string(kTable), c.vocab_size, hidden, kByRows, -1));
   for (int i = 0; i < static_cast<int>(c.num_hidden_layers); ++i) {
     const std::string at = fmt::format("model.layers.{}.", i);
     list.push_back(matrix(at + "self_attn.q_proj.weight", q, hidden, kByRows, i));
@@ -42,6 +56,7 @@ std::vector<Param> llama_params(const LlamaConfig& c) {
   list.push_back(norm("model.norm.weight", hidden, -1));
   if (!c.tie_word_embeddings)
     list.push_back(matrix("lm_head.weight", c.vocab_size, hidden, kByRows, -1));
+  for (size_t i = 0; i < list.size(); ++i) list[i].number = static_cast<int64_t>(i);
   return list;
 }
 
@@ -51,8 +66,61 @@ int64_t count_parameters(const LlamaConfig& config) {
   return count;
 }
 
-ParamArena::ParamArena(const LlamaConfig& config, DType dtype)
-    : params_(llama_params(config)), index_(config) {
+namespace {
+
+void cut(Param& p, size_t dim, int64_t count, int64_t index) {
+  p.size[dim] /= count;
+  p.begin[dim] += index * p.size[dim];
+}
+
+bool held(const Param& p, const ModelPart& part) {
+  if (p.layer >= 0) return std::ranges::binary_search(part.layers, p.layer);
+  return p.name == kTable ? part.embedding : part.head;
+}
+
+void cut_for(Param& p, const ModelPart& part, const OptimizerShard& shard) {
+  const bool table = p.layer < 0 && !p.is_norm();
+  if (p.tp_dim >= 0 && part.tp > 1 && (!table || part.vocab_split))
+    cut(p, static_cast<size_t>(p.tp_dim), part.tp, part.tp_index);
+  const bool entrance = p.name == kTable;
+  p.sharded = shard.count > 1 && !entrance && !p.is_norm() && p.size[0] % shard.count == 0 &&
+              p.elements() * int64_t{sizeof(float)} > shard.threshold_bytes;
+  if (p.sharded) cut(p, 0, shard.count, shard.index);
+}
+
+}  // namespace
+
+std::vector<Param> part_params(const LlamaConfig& config, const ModelPart& part,
+                               const OptimizerShard& shard) {
+  std::vector<Param> list;
+  std::optional<Param> table;
+  for (Param& p : llama_params(config)) {
+    if (p.name == kTable) table = p;
+    if (held(p, part)) list.push_back(std::move(p));
+  }
+  if (config.tie_word_embeddings && part.head && !part.embedding) {
+    table->copy = true;
+    list.push_back(*std::move(table));
+  }
+  for (Param& p : list) cut_for(p, part, shard);
+  return list;
+}
+
+ParamIndex::ParamIndex(const LlamaConfig& config, const ModelPart& part)
+    : layers_(static_cast<size_t>(config.num_hidden_layers), -1),
+      tied_(config.tie_word_embeddings),
+      shared_(config.tie_word_embeddings && part.embedding && part.head) {
+  int64_t next = part.embedding ? 1 : 0;
+  for (const int64_t layer : part.layers) {
+    layers_[static_cast<size_t>(layer)] = next;
+    next += kPerLayer;
+  }
+  if (part.head) norm_ = next;
+}
+
+ParamArena::ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& part,
+                       const OptimizerShard& shard)
+    : config_(config), part_(part), params_(part_params(config, part, shard)), index_(config, part) {
   offsets_.reserve(params_.size() + 1);
   offsets_.push_back(0);
   for (const Param& p : params_) offsets_.push_back(offsets_.back() + p.elements());
@@ -73,13 +141,14 @@ template ConstView ParamArena::window(ConstView, int64_t, int64_t) const;
 
 namespace {
 
+/// Rows [first, first + rows.rows) of the box of `p`.
 template <class T>
-void fill_rows(View part, double std, uint64_t seed, int64_t param, int64_t first_element) {
-  for (int64_t r = 0; r < part.rows; ++r) {
-    for (T& value : part.row<T>(r)) {
-      const double normal =
-          random_normal(seed, static_cast<uint64_t>(param), static_cast<uint64_t>(first_element++));
-      value = T(static_cast<float>(std * normal));
+void fill_rows(View rows, const Param& p, int64_t first, uint64_t seed) {
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    int64_t element = (p.begin[0] + first + r) * p.shape[1] + p.begin[1];
+    for (T& value : rows.row<T>(r)) {
+      const double normal = random_normal(seed, static_cast<uint64_t>(p.number), static_cast<uint64_t>(element++));
+      value = T(static_cast<float>(p.init_std * normal));
     }
   }
 }
@@ -102,8 +171,7 @@ void init_typed(ParamArena& weights, uint64_t seed, ThreadPool& pool) {
     const int64_t rows = std::max<int64_t>(1, elements_at_once / param.cols());
     pool.parallel_for((all.rows + rows - 1) / rows, [&](int64_t piece) {
       const int64_t begin = piece * rows;
-      fill_rows<T>(all.row_range(begin, std::min(rows, all.rows - begin)), param.init_std, seed, i,
-                   begin * param.cols());
+      fill_rows<T>(all.row_range(begin, std::min(rows, all.rows - begin)), param, begin, seed);
     });
   }
 }

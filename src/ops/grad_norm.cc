@@ -10,10 +10,11 @@
 
 namespace cria::ops {
 
-double squared_norm(ConstView x, const Exec& exec) {
-  require_dtype("squared_norm", "x", x, DType::f32);
-  if (exec.reference) return squared_norm_ref(x);
-  if (x.elements() == 0) return 0;
+namespace {
+
+/// Calls `take` with the sum of squares of every row, in order.
+template <class Take>
+void for_row_sums(ConstView x, const Exec& exec, const Take& take) {
   const Pieces pieces(x.rows, x.cols);
   const int64_t parts = pieces.per_row();
   thread_local std::vector<double> memory;
@@ -26,13 +27,30 @@ double squared_norm(ConstView x, const Exec& exec) {
           kernels.sum_of_squares(static_cast<const float*>(x.at(r, c)), n);
     });
   });
-  double total = 0;
   for (int64_t r = 0; r < x.rows; ++r) {
     double row = 0;
     for (int64_t p = 0; p < parts; ++p) row += sums[r * parts + p];
-    total += row;
+    take(row);
   }
+}
+
+}  // namespace
+
+double squared_norm(ConstView x, const Exec& exec) {
+  require_dtype("squared_norm", "x", x, DType::f32);
+  if (exec.reference) return squared_norm_ref(x);
+  double total = 0;
+  if (x.elements() > 0) for_row_sums(x, exec, [&](double row) { total += row; });
   return total;
+}
+
+void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
+  require_dtype("add_squared_norm", "x", x, DType::f32);
+  if (exec.reference) {
+    for (int64_t r = 0; r < x.rows; ++r) sum.add(squared_norm_ref(x.row_range(r, 1)));
+    return;
+  }
+  if (x.elements() > 0) for_row_sums(x, exec, [&](double row) { sum.add(row); });
 }
 
 }  // namespace cria::ops

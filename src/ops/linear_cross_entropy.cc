@@ -2,6 +2,8 @@
 // next.
 #include "ops/linear_cross_entropy.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
@@ -18,7 +20,8 @@ namespace {
 constexpr std::string_view kOp = "linear_cross_entropy";
 
 void require_inputs(ConstView x, ConstView w, std::span<const int32_t> targets,
-                    std::span<const float> token_loss, const HeadGradients& gradients) {
+                    std::span<const float> token_loss, const HeadGradients& gradients,
+                    int64_t vocab) {
   require_compute(kOp, "x", x);
   require_compute(kOp, "w", w);
   require(x.cols == w.cols, "{}: x has {} columns and w {}", kOp, x.cols, w.cols);
@@ -26,8 +29,8 @@ void require_inputs(ConstView x, ConstView w, std::span<const int32_t> targets,
           "{}: {} targets and {} losses for {} tokens", kOp, targets.size(), token_loss.size(),
           x.rows);
   for (size_t t = 0; t < targets.size(); ++t) {
-    require(targets[t] < w.rows, "{}: token {}'s target is {}, expected less than vocab_size = {}",
-            kOp, t, targets[t], w.rows);
+    require(targets[t] < vocab, "{}: token {}'s target is {}, expected less than vocab_size = {}",
+            kOp, t, targets[t], vocab);
   }
   const bool dx = gradients.dx.data != nullptr, dw = gradients.dw.data != nullptr;
   require(dx == dw, "{}: dx and dw are wanted together or not at all", kOp);
@@ -63,7 +66,53 @@ struct Chunk {
   View logits;
   void *x_space, *dx_space;
   bool first;
+  const VocabSplit* split;
 };
+
+/// Losses and gradients of a chunk's logits, of which each rank of the group has some columns.
+void finish_split_rows(const Chunk& chunk, bool f16, std::span<const int32_t> targets,
+                       std::span<float> token_loss, const HeadGradients& gradients,
+                       const Exec& exec) {
+  const auto& kernels = linear_cross_entropy_kernels();
+  const View logits = chunk.logits;
+  const auto rows = static_cast<size_t>(logits.rows);
+  thread_local std::vector<float> most_memory;
+  thread_local std::vector<double> sums_memory;  // of each row: sum of exp, and the target's logit - most
+  std::vector<float>& most = most_memory;
+  std::vector<double>& sums = sums_memory;
+  most.resize(rows);
+  sums.assign(2 * rows, 0.0);
+  const auto token = [&](int64_t r) {
+    return static_cast<size_t>(chunk.rows[static_cast<size_t>(r)]);
+  };
+  // The column of a row's target here, or negative.
+  const auto target = [&](int64_t r) {
+    const int64_t column = targets[token(r)] - chunk.split->first_row;
+    return column < logits.cols ? std::max<int64_t>(column, -1) : -1;
+  };
+  exec.pool.parallel_for(logits.rows, [&](int64_t r) {
+    most[static_cast<size_t>(r)] = kernels.row_max(logits.at(r, 0), logits.dtype, f16, logits.cols);
+  });
+  chunk.split->max(most);
+  exec.pool.parallel_for(logits.rows, [&](int64_t r) {
+    const auto i = static_cast<size_t>(r);
+    sums[2 * i] = kernels.row_sum(logits.at(r, 0), logits.dtype, logits.cols, most[i]);
+    const int64_t column = target(r);
+    if (column < 0) return;
+    const float logit = logits.dtype == DType::bf16
+                            ? static_cast<float>(logits.row<bf16>(r)[static_cast<size_t>(column)])
+                            : logits.row<float>(r)[static_cast<size_t>(column)];
+    sums[2 * i + 1] = logit - most[i];
+  });
+  chunk.split->sum(sums);
+  exec.pool.parallel_for(logits.rows, [&](int64_t r) {
+    const auto i = static_cast<size_t>(r);
+    token_loss[token(r)] = static_cast<float>(std::log(sums[2 * i]) - sums[2 * i + 1]);
+    if (gradients.dx.data == nullptr) return;
+    kernels.row_gradient(logits.at(r, 0), logits.dtype, logits.cols, most[i],
+                         static_cast<float>(sums[2 * i]), target(r), gradients.scale);
+  });
+}
 
 /// dx and dw of a chunk whose logits have become their gradients.
 void backward(const Chunk& chunk, ConstView x, ConstView w, const HeadGradients& gradients,
@@ -83,12 +132,17 @@ void run_chunk(const Chunk& chunk, ConstView x, ConstView w, std::span<const int
   const ConstView tokens = gathered(x, chunk.rows, chunk.x_space);
   const bool wanted = gradients.dx.data != nullptr;
   linear(tokens, w, chunk.logits, exec);
-  const auto& kernels = linear_cross_entropy_kernels();
-  exec.pool.parallel_for(tokens.rows, [&](int64_t r) {
-    const auto t = static_cast<size_t>(chunk.rows[static_cast<size_t>(r)]);
-    token_loss[t] = kernels.row(chunk.logits.at(r, 0), chunk.logits.dtype, x.dtype == DType::f16,
-                                w.rows, targets[t], wanted, gradients.scale);
-  });
+  const bool f16 = x.dtype == DType::f16;
+  if (chunk.split != nullptr) {
+    finish_split_rows(chunk, f16, targets, token_loss, gradients, exec);
+  } else {
+    const auto& kernels = linear_cross_entropy_kernels();
+    exec.pool.parallel_for(tokens.rows, [&](int64_t r) {
+      const auto t = static_cast<size_t>(chunk.rows[static_cast<size_t>(r)]);
+      token_loss[t] = kernels.row(chunk.logits.at(r, 0), chunk.logits.dtype, f16, w.rows,
+                                  targets[t], wanted, gradients.scale);
+    });
+  }
   if (wanted) backward(chunk, tokens, w, gradients, exec);
 }
 
@@ -117,9 +171,11 @@ int64_t head_chunk_tokens(int64_t vocab) {
 
 void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                           std::span<float> token_loss, const HeadGradients& gradients,
-                          const Exec& exec) {
-  require_inputs(x, w, targets, token_loss, gradients);
-  if (exec.reference) return linear_cross_entropy_ref(x, w, targets, token_loss, gradients);
+                          const Exec& exec, const VocabSplit* split) {
+  const int64_t vocab = split != nullptr ? split->total_rows : w.rows;
+  require_inputs(x, w, targets, token_loss, gradients, vocab);
+  if (exec.reference && split == nullptr)
+    return linear_cross_entropy_ref(x, w, targets, token_loss, gradients);
 
   thread_local std::vector<int64_t> trained;
   thread_local Scratch logits_memory, x_memory, dx_memory;
@@ -127,7 +183,7 @@ void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> tar
   const bool wanted = gradients.dx.data != nullptr;
   if (trained.empty() && wanted) fill_zero(gradients.dw, exec);
   const auto tokens = static_cast<int64_t>(trained.size());
-  const int64_t size = std::min(head_chunk_tokens(w.rows), tokens);
+  const int64_t size = std::min(head_chunk_tokens(vocab), tokens);
   const DType dtype = x.dtype == DType::bf16 ? DType::bf16 : DType::f32;
   float* const logits = logits_memory.floats((size * w.rows * block_bytes(dtype) + 3) / 4);
   float* const x_space = x_memory.floats(size * x.cols);
@@ -135,7 +191,7 @@ void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> tar
   for (int64_t begin = 0; begin < tokens; begin += size) {
     const int64_t count = std::min(size, tokens - begin);
     const std::span<const int64_t> rows(trained.data() + begin, static_cast<size_t>(count));
-    const Chunk chunk{rows, View{logits, dtype, count, w.rows}, x_space, dx_space, begin == 0};
+    const Chunk chunk{rows, View{logits, dtype, count, w.rows}, x_space, dx_space, begin == 0, split};
     run_chunk(chunk, x, w, targets, token_loss, gradients, exec);
   }
 }

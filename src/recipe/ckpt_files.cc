@@ -30,7 +30,7 @@ std::vector<std::pair<std::string, int64_t>> named_parameters(const ParamArena& 
   for (int64_t i = 0; i < std::ssize(arena.params()); ++i)
     names.emplace_back(
         to_dialect(Dialect::mindformers, arena.params()[static_cast<size_t>(i)].name), i);
-  if (arena.index().tied) names.emplace_back("lm_head.weight", arena.index().embed_tokens());
+  if (arena.index().tied()) names.emplace_back("lm_head.weight", arena.index().embed_tokens());
   return names;
 }
 

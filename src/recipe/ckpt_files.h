@@ -9,9 +9,10 @@ namespace cria::recipe {
 
 /// Folders of a run; LOCAL_DEFAULT_PATH, then output_dir, is the root.
 struct OutputFolders {
-  explicit OutputFolders(const RecipeSettings& settings);
-  std::string root, checkpoint, network,
-      log;  // .../checkpoint/rank_0, .../checkpoint_network/rank_0, .../log/rank_0
+  explicit OutputFolders(const RecipeSettings& settings, int rank = 0);
+  // .../checkpoint/rank_<r>, .../checkpoint_network/rank_<r>, .../log/rank_<r>; native checkpoints of all ranks are in rank_0's.
+  std::string root, checkpoint, network, log;
+  std::string shared_checkpoint;
   /// Native training checkpoints: `native`, `native_1`, ... below `checkpoint`. A fresh run takes the first unused one;
   /// a resumed run the last used one (or the first, when none is).
   [[nodiscard]] std::string native(bool resume) const;

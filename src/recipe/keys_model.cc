@@ -42,7 +42,7 @@ constexpr Key kKeys[] = {
     {"model.model_config.use_rope_slice", Treatment::ignored, Takes::boolean, "the same mathematics"},
     {"model.model_config.use_flash_attention", Treatment::ignored, Takes::boolean, "the same mathematics"},
     {"model.model_config.fine_grain_interleave", Treatment::ignored, Takes::integer, "within model parallelism"},
-    {"model.model_config.offset", Treatment::ignored, Takes::any, "within pipelines"},
+    {"model.model_config.offset", Treatment::honoured, Takes::any, "layers moved between stages: a number, or a list with one for each stage"},
     {"model.model_config.block_size", Treatment::ignored, Takes::integer, "keys and values lie in one piece"},
     {"model.model_config.num_blocks", Treatment::ignored, Takes::integer, "keys and values lie in one piece"},
     {"model.model_config.use_paged_attention", Treatment::ignored, Takes::boolean, "keys and values lie in one piece"},

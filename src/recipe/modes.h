@@ -1,17 +1,20 @@
 // What a run does, once its settings are complete. Each returns the program's exit code.
 #pragma once
 
+#include "comm/groups.h"
 #include "recipe/log.h"
 #include "recipe/settings.h"
 
 namespace cria::recipe {
 
-int run_train(const RecipeSettings& settings, RecipeLog& log);
+/// Every rank of the run calls it.
+int run_train(const RecipeSettings& settings, Transport& transport, RecipeLog& log);
 int run_eval(const RecipeSettings& settings, RecipeLog& log);
 /// `repeat_result`: run_llama3 prints the result list once more at the end.
 int run_predict(const RecipeSettings& settings, RecipeLog& log, bool repeat_result);
 
-/// Steps, warm-up and the schedule's length from the settings and the data. Global batch: batch_size x interleave x accumulation.
+/// Steps, warm-up and the schedule's length from the settings and the data. Global batch: batch_size x data_parallel x interleave x
+/// (accumulation, or micro_batch_num in a pipeline).
 struct StepPlan {
   int64_t global_batch = 1, steps_per_epoch = 0;
   int64_t sink_size = 1;  // 1 without sinks

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "comm/transport.h"
 #include "data/template.h"
 #include "recipe/ckpt_files.h"
 #include "recipe/keys.h"
@@ -46,7 +47,8 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
   const ParsedRun run = parse_run(script, name, arguments, root);
   if (run.help) return 0;
   const std::vector<std::string> ignored = check_keys(root, run.config_path);
-  RecipeSettings s = read_settings(root);
+  const std::unique_ptr<Transport> transport = open_transport();
+  RecipeSettings s = read_settings(root, transport->size());
   require(
       script != Script::run_llama3 || s.output_dir == "./output" || s.output_dir == "output",
       "{}: {}: output_dir is \"{}\", but this program writes to './output'; try: the environment "
@@ -57,14 +59,17 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
   s.predict.prompt_template = run.extra.prompt_template;
   parse_prompt_template(s.predict.prompt_template);
 
-  RecipeLog log(OutputFolders(s).log);
+  RecipeLog log(OutputFolders(s, transport->rank()).log);
   log.info(fmt::format("{} with {}", s.run_mode, run.config_path));
   if (!ignored.empty())
     log.info(fmt::format("Accepted without effect here: {}", fmt::join(ignored, ", ")));
   for (const std::string& note : s.notes) log.info(note);
+  require(s.run_mode == "train" || s.run_mode == "finetune" || transport->size() == 1,
+          "{}: run_mode {} works with one rank, {} were started; try: --use_parallel False", name,
+          s.run_mode, transport->size());
   if (s.run_mode == "predict") return run_predict(s, log, script == Script::run_llama3);
   if (s.run_mode == "eval") return run_eval(s, log);
-  return run_train(s, log);
+  return run_train(s, *transport, log);
 }
 
 }  // namespace cria::recipe

@@ -20,21 +20,6 @@ void read_runner(const Values& v, RecipeSettings& s) {
   require(s.sink_size != 0, "config: runner_config.sink_size is 0, expected -1 or 1 and more");
 }
 
-void read_parallel(const Values& v, RecipeSettings& s) {
-  s.use_parallel = v.boolean("use_parallel").value_or(false);
-  s.dp = v.integer("parallel_config.data_parallel", 1, 1 << 16).value_or(1);
-  s.mp = v.integer("parallel_config.model_parallel", 1, 1 << 16).value_or(1);
-  s.pp = v.integer("parallel_config.pipeline_stage", 1, 1 << 16).value_or(1);
-  const int64_t devices = s.dp * s.mp * s.pp;
-  require(!s.use_parallel || devices == 1,
-          "config: data_parallel {} x model_parallel {} x pipeline_stage {} needs {} devices, and "
-          "one process has one; try: --use_parallel False",
-          s.dp, s.mp, s.pp, devices);
-  if (devices != 1) s.dp = s.mp = s.pp = 1;
-  require(!v.boolean("only_save_strategy").value_or(false),
-          "config: only_save_strategy is True, but one device has no strategy to save");
-}
-
 void read_optimizer(const Values& v, RecipeSettings& s) {
   OptimizerSettings& o = s.optimizer;
   o.beta1 = v.number("optimizer.beta1").value_or(0.9);
@@ -213,7 +198,7 @@ std::optional<int64_t> Values::integer(std::string_view key, int64_t low, int64_
   return n->integer;
 }
 
-RecipeSettings read_settings(const YamlNode& root) {
+RecipeSettings read_settings(const YamlNode& root, int ranks) {
   const Values v(root);
   RecipeSettings s;
   s.run_mode = v.text("run_mode").value_or("train");
@@ -224,8 +209,8 @@ RecipeSettings read_settings(const YamlNode& root) {
     if (resume->kind == YamlNode::Kind::text) s.resume_from = resume->text;
   }
   s.seed = static_cast<uint64_t>(v.integer("seed", 0, kMany).value_or(0));
-  read_parallel(v, s);
   read_runner(v, s);
+  read_parallel_settings(root, ranks, s);
   read_optimizer(v, s);
   read_schedule(v, s);
   read_loss_scale(v, s);

@@ -60,14 +60,26 @@ struct PredictSettings {
   std::optional<bool> add_bos;
 };
 
+/// How a run is divided over devices; all 1 without use_parallel.
+struct ParallelSettings {
+  int64_t dp = 1, tp = 1, pp = 1;
+  bool sequence = false, vocab_split = false;
+  int64_t micro_batches = 1;   // that flow through a pipeline
+  int64_t runs_per_stage = 1;  // more than 1: interleaved schedule
+  bool balance_by_cost = false;
+  int64_t offset = 0;
+  std::vector<int64_t> offsets;
+  bool optimizer_shard = false;
+  int64_t shard_threshold = 64 << 10;  // bytes
+};
+
 struct RecipeSettings {
   std::string run_mode = "train", output_dir = "./output";
   std::string load_checkpoint;
   bool resume = false;
   std::string resume_from;  // a training checkpoint's folder; empty: the newest
   uint64_t seed = 0;
-  bool use_parallel = false;
-  int64_t dp = 1, mp = 1, pp = 1;
+  ParallelSettings parallel;
   bool sink_mode = true;
   int64_t sink_size = 1, print_every = 1;
   int64_t epochs = 1, batch_size = 1, accumulation = 1, interleave = 1;
@@ -87,8 +99,13 @@ struct RecipeSettings {
 };
 
 /// From a checked configuration (recipe/keys.h). Throws UsageError for values that make no sense, alone or together, and for
-/// what is not there: several devices, eod_reset, beams.
-RecipeSettings read_settings(const YamlNode& root);
+/// what is not there: eod_reset, beams.
+/// `ranks`: how many were started.
+RecipeSettings read_settings(const YamlNode& root, int ranks = 1);
+/// The division over devices, in a file of its own.
+void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& settings);
+PipelineSettings pipeline_settings(const ParallelSettings& parallel, const LlamaConfig& config,
+                                   int64_t seq_length);
 /// The model part, in a file of its own: shape, dtypes, tokens, generation.
 void read_model_settings(const YamlNode& root, RecipeSettings& settings);
 

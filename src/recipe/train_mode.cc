@@ -21,12 +21,13 @@ bool is_training_checkpoint(const std::string& path) {
 }
 
 TrainSettings train_settings(const RecipeSettings& s, const StepPlan& plan, const OpenedData& data,
-                             const std::string& native) {
+                             const LlamaConfig& config, const std::string& native) {
   TrainSettings t;
   t.epochs = s.epochs;
   t.batch_size = s.batch_size;
   // Interleaved copies are micro batches too; the loss is one mean over all of them.
-  t.gradient_accumulation_steps = s.accumulation * s.interleave;
+  t.gradient_accumulation_steps = s.accumulation * s.interleave * s.parallel.micro_batches;
+  t.pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   t.max_steps = plan.total_steps;
   t.seed = s.seed;
   t.compute = s.model.compute;
@@ -61,10 +62,10 @@ void fill_weights(const RecipeSettings& s, const std::optional<WeightSource>& we
 // Perplexity now and then during training.
 class Evaluator {
  public:
-  Evaluator(const RecipeSettings& s, const LlamaConfig& config, const ParamArena& weights,
-            ops::Exec& exec, RecipeLog& log)
-      : s_(s), config_(config), weights_(weights), exec_(exec), log_(log) {
-    if (s.do_eval) data_.emplace(open_data("eval_dataset", s.eval_data, s, config));
+  Evaluator(const RecipeSettings& s, const ParamArena& weights, const PipelineSettings& pipeline,
+            Groups& groups, ops::Exec& exec, RecipeLog& log)
+      : s_(s), weights_(weights), pipeline_(pipeline), groups_(groups), exec_(exec), log_(log) {
+    if (s.do_eval) data_.emplace(open_data("eval_dataset", s.eval_data, s, weights.config()));
   }
   void after(const StepReport& step) {
     if (!data_) return;
@@ -74,8 +75,8 @@ class Evaluator {
                           step.epoch % s_.eval_epoch_interval == 0;
     if (!by_step && !by_epoch) return;
     DatasetSource source(data_->dataset, s_.model.seq_length);
-    const Evaluation e =
-        evaluate(config_, weights_, s_.model.compute, source, s_.batch_size, exec_);
+    const Evaluation e = evaluate(weights_, pipeline_, s_.model.compute, source, s_.batch_size,
+                                  groups_, exec_);
     log_.info(
         fmt::format("Eval result at step {}: {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}",
                     step.batch, python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
@@ -83,8 +84,9 @@ class Evaluator {
 
  private:
   const RecipeSettings& s_;
-  const LlamaConfig& config_;
   const ParamArena& weights_;
+  const PipelineSettings& pipeline_;
+  Groups& groups_;
   ops::Exec& exec_;
   RecipeLog& log_;
   std::optional<OpenedData> data_;
@@ -115,8 +117,12 @@ RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
 
 }  // namespace
 
-int run_train(const RecipeSettings& s, RecipeLog& log) {
-  const OutputFolders folders(s);
+int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
+  const RankGrid grid = make_grid(static_cast<int>(s.parallel.dp), static_cast<int>(s.parallel.tp),
+                                  static_cast<int>(s.parallel.pp), transport.size(),
+                                  transport.rank());
+  Groups groups(transport, grid);
+  const OutputFolders folders(s, grid.rank);
   const std::string native = folders.native(s.resume);
   const std::string from = s.resume ? resume_folder(s, native) : "";
   const std::optional<WeightSource> weights = open_weights(with_resumed_shape(s, native));
@@ -132,19 +138,23 @@ int run_train(const RecipeSettings& s, RecipeLog& log) {
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};
-  TrainState state(config, s.model.param, s.optimizer.master_weights);
+  const TrainSettings settings = train_settings(s, plan, data, config, native);
+  const OptimizerShard shard{.count = s.parallel.optimizer_shard ? grid.dp : 1,
+                             .index = s.parallel.optimizer_shard ? grid.dp_index() : 0,
+                             .threshold_bytes = s.parallel.shard_threshold};
+  TrainState state(config, s.model.param, s.optimizer.master_weights,
+                   part_of(config, grid, settings.pipeline), shard);
   if (!s.resume) {
     fill_weights(s, weights, state, pool, log);
     state.start(exec);
   }
-  const TrainSettings settings = train_settings(s, plan, data, native);
-  Evaluator evaluator(s, config, state.weights, exec, log);
+  Evaluator evaluator(s, state.weights, settings.pipeline, groups, exec, log);
   double loss_scale = s.loss_scale.value;
   RecipeReporter reporter(log, s, plan.steps_per_epoch, [&](const StepReport& step) {
     loss_scale = step.loss_scale;
     evaluator.after(step);
   });
-  Trainer trainer(config, state, settings, source, exec, reporter);
+  Trainer trainer(state, settings, source, groups, exec, reporter);
   if (s.resume) {
     require<MismatchError>(trainer.resume(from), "run: {}: No checkpoint could be resumed.",
                            native);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/error.h"
 
@@ -10,30 +11,46 @@ namespace cria {
 Evaluation evaluate(const LlamaConfig& config, const ParamArena& weights, DType compute,
                     SampleSource& source, int64_t batch_size, ops::Exec& exec,
                     const std::function<void(int64_t)>& progress) {
+  check(config == weights.config(), "the weights are the model's");
+  OneRank alone;
+  return evaluate(weights, {}, compute, source, batch_size, alone.groups, exec, progress);
+}
+
+Evaluation evaluate(const ParamArena& weights, const PipelineSettings& settings, DType compute,
+                    SampleSource& source, int64_t batch_size, Groups& groups, ops::Exec& exec,
+                    const std::function<void(int64_t)>& progress) {
   require(batch_size >= 1, "eval: batch_size is {}, expected 1 or more", batch_size);
-  Trainee trainee(config, weights, compute, Recompute::none, exec);
+  require(source.samples_per_epoch() > 0, "eval: the data set has no samples");
+  Pipeline pipeline(weights, settings, compute, Recompute::none, groups, exec);
   Evaluation result;
-  Samples samples;
-  std::vector<float> token_loss;
-  double means = 0, total = 0;
-  for (int64_t at = 0; at < source.samples_per_epoch(); at += batch_size) {
-    const int64_t count = std::min(batch_size, source.samples_per_epoch() - at);
-    source.fill(0, at, count, samples);
-    token_loss.resize(static_cast<size_t>(samples.tokens()));
-    trainee.forward(samples.batch(), token_loss);
-    double sum = 0;
-    for (const float l : token_loss) sum += l;
-    const int64_t trained = samples.trained();
-    means += sum / (static_cast<double>(trained) + 1e-8);
-    total += sum;
-    result.tokens += trained;
-    result.samples += count;
-    ++result.batches;
-    if (progress) progress(result.samples);
+  result.samples = source.samples_per_epoch();
+  result.batches = (result.samples + batch_size - 1) / batch_size;
+  // Of every batch its loss and its trained tokens. One rank fills in each; a sum with zeros changes nothing.
+  std::vector<double> sums(static_cast<size_t>(2 * result.batches));
+  std::vector<Samples> batch(1);
+  const bool speaks = groups.grid.tp_index() == 0;
+  for (int64_t b = groups.grid.dp_index(); b < result.batches; b += groups.grid.dp) {
+    const int64_t at = b * batch_size;
+    const int64_t count = std::min(batch_size, result.samples - at);
+    source.fill(0, at, count, batch[0]);
+    pipeline.evaluate(batch, [&](int64_t, std::span<const float> token_loss) {
+      if (!speaks) return;
+      double& sum = sums[static_cast<size_t>(2 * b)];
+      for (const float l : token_loss) sum += l;
+      sums[static_cast<size_t>(2 * b + 1)] = static_cast<double>(batch[0].trained());
+    });
+    if (progress) progress(at + count);
   }
-  require(result.batches > 0, "eval: the data set has no samples");
+  groups.world.all_reduce(std::span(sums));
+  double means = 0, total = 0, tokens = 0;
+  for (size_t b = 0; b < sums.size(); b += 2) {
+    means += sums[b] / (sums[b + 1] + 1e-8);
+    total += sums[b];
+    tokens += sums[b + 1];
+  }
+  result.tokens = static_cast<int64_t>(tokens);
   result.recipe_loss = means / static_cast<double>(result.batches);
-  result.loss = total / static_cast<double>(std::max<int64_t>(1, result.tokens));
+  result.loss = total / std::max(1.0, tokens);
   result.recipe_perplexity = std::exp(result.recipe_loss);
   result.perplexity = std::exp(result.loss);
   return result;

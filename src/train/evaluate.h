@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "model/llama.h"
+#include "train/pipeline.h"
 #include "train/samples.h"
 
 namespace cria {
@@ -20,6 +21,11 @@ struct Evaluation {
 /// One pass over the source, `batch_size` samples at a time, the last batch may be smaller. `progress` is called with samples done.
 Evaluation evaluate(const LlamaConfig& config, const ParamArena& weights, DType compute,
                     SampleSource& source, int64_t batch_size, ops::Exec& exec,
+                    const std::function<void(int64_t)>& progress = {});
+/// The same by all ranks of a run: batches are dealt out to the data-parallel ones. `weights` are of
+/// part_of(config, groups.grid, pipeline). Every rank returns the same.
+Evaluation evaluate(const ParamArena& weights, const PipelineSettings& pipeline, DType compute,
+                    SampleSource& source, int64_t batch_size, Groups& groups, ops::Exec& exec,
                     const std::function<void(int64_t)>& progress = {});
 
 }  // namespace cria

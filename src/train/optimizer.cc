@@ -35,15 +35,20 @@ void parse_optimizer(std::string_view name, OptimizerSettings& settings) {
                                guess ? *guess : "AdamW"));
 }
 
-TrainState::TrainState(const LlamaConfig& config, DType storage, bool master_weights)
-    : weights(config, storage), m(config, DType::f32), v(config, DType::f32) {
-  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16);
-  if (master_weights && storage == DType::f16) master.emplace(config, DType::f32);
+TrainState::TrainState(const LlamaConfig& config, DType storage, bool master_weights,
+                       const ModelPart& part, const OptimizerShard& shard)
+    : weights(config, storage, part),
+      m(config, DType::f32, part, shard),
+      v(config, DType::f32, part, shard) {
+  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16, part, shard);
+  if (master_weights && storage == DType::f16) master.emplace(config, DType::f32, part, shard);
 }
 
 void TrainState::start(ops::Exec& exec) {
   // A bf16 weight is its own master at first: the difference of the bits is 0, as the arena's memory already is.
-  if (master) ops::convert(weights.all(), master->all(), exec);
+  if (!master) return;
+  for (int64_t i = 0; i < std::ssize(master->params()); ++i)
+    ops::convert(rows_of_state(weights, i), (*master)[i], exec);
 }
 
 size_t TrainState::size_bytes() const {
@@ -51,11 +56,16 @@ size_t TrainState::size_bytes() const {
          (master ? master->size_bytes() : 0) + m.size_bytes() + v.size_bytes();
 }
 
-double gradient_norm(const ParamArena& grads, double loss_scale, ops::Exec& exec) {
-  double sum = 0;
-  for (size_t i = 0; i < grads.params().size(); ++i)
-    sum += ops::squared_norm(grads[static_cast<int64_t>(i)], exec);
-  return std::sqrt(sum) / loss_scale;
+void add_squared_gradients(const TrainState& state, const ParamArena& grads, const RankGrid& grid,
+                           ExactSum& sum, ops::Exec& exec) {
+  for (int64_t i = 0; i < std::ssize(grads.params()); ++i) {
+    const Param& p = state.m.params()[static_cast<size_t>(i)];
+    const Param& held = grads.params()[static_cast<size_t>(i)];
+    const bool same_on_tp = held.whole();  // nothing of it was cut for tensor parallelism
+    if (p.copy || (same_on_tp && grid.tp_index() != 0) || (!p.sharded && grid.dp_index() != 0))
+      continue;
+    ops::add_squared_norm(state.rows_of_state(grads, i), sum, exec);
+  }
 }
 
 void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerSettings& settings,
@@ -76,7 +86,8 @@ void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerS
     const auto i = static_cast<int64_t>(p);
     const bool decays = settings.decay_1d || params[p].decay;
     step.weight_decay = decays ? static_cast<float>(settings.weight_decay) : 0.0f;
-    ops::AdamWParam param{state.weights[i], {}, {}, grads[i], state.m[i], state.v[i]};
+    ops::AdamWParam param{state.rows_of_state(state.weights, i), {}, {},
+                          state.rows_of_state(grads, i), state.m[i], state.v[i]};
     if (state.low) param.low = (*state.low)[i];
     if (state.master) param.master = (*state.master)[i];
     ops::adamw(param, step, exec);

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string_view>
 
+#include "base/exact_sum.h"
+#include "comm/rank_grid.h"
 #include "model/params.h"
 #include "ops/exec.h"
 
@@ -22,9 +24,13 @@ struct OptimizerSettings {
 /// "fp32_adamw" false. Throws UsageError with the nearest known name.
 void parse_optimizer(std::string_view name, OptimizerSettings& settings);
 
-/// Weights in their storage dtype, what restores their f32 value, and both moments.
+/// What one rank has of weights in their storage dtype, what restores their f32 value, and both moments. All but the weights
+/// may be cut further, by rows over data-parallel ranks.
 struct TrainState {
-  TrainState(const LlamaConfig& config, DType storage, bool master_weights);
+  TrainState(const LlamaConfig& config, DType storage, bool master_weights)
+      : TrainState(config, storage, master_weights, whole_model(config), {}) {}
+  TrainState(const LlamaConfig& config, DType storage, bool master_weights, const ModelPart& part,
+             const OptimizerShard& shard);
   /// After the weights were filled: makes master copies equal to them, moments zero.
   void start(ops::Exec& exec);
 
@@ -34,13 +40,22 @@ struct TrainState {
   ParamArena m, v;
   int64_t step = 0;  // updates done
   [[nodiscard]] size_t size_bytes() const;
+  /// The rows of parameter i of an arena of the rank's whole part that its optimizer state is for.
+  template <class Arena>
+  [[nodiscard]] auto rows_of_state(Arena& arena, int64_t i) const {
+    const Param& all = arena.params()[static_cast<size_t>(i)];
+    const Param& mine = m.params()[static_cast<size_t>(i)];
+    return arena[i].row_range(mine.first_row() - all.first_row(), mine.rows());
+  }
 };
 
-/// sqrt of the sum of squares over all gradients, divided by the loss scale; parameters in the table's order.
-double gradient_norm(const ParamArena& grads, double loss_scale, ops::Exec& exec);
+/// Squares of the gradients that this rank speaks for: every element of the model is one rank's, so that the sum over all
+/// ranks is the model's.
+void add_squared_gradients(const TrainState& state, const ParamArena& grads, const RankGrid& grid,
+                           ExactSum& sum, ops::Exec& exec);
 
 /// One update with learning rate `lr`; gradients are divided by the loss scale and clipped to max_grad_norm
-/// (factor min(1, max / (norm + 1e-6))). Advances state.step.
+/// (factor min(1, max / (norm + 1e-6))). Advances state.step. With a shard, weights outside it are not touched.
 void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerSettings& settings,
                     double lr, double norm, double loss_scale, ops::Exec& exec);
 

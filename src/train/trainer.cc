@@ -1,12 +1,14 @@
 #include "train/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "train/data_parallel.h"
 #include "train/stop_signals.h"
 
 namespace cria {
@@ -22,35 +24,45 @@ constexpr int kMaxSkippedInARow = 3;
 }  // namespace
 
 struct Trainer::Impl {
-  const LlamaConfig& config;
   TrainState& state;
+  const LlamaConfig& config;
   const TrainSettings& settings;
   SampleSource& source;
+  Groups& groups;
   ops::Exec& exec;
   Reporter& reporter;
-  Trainee trainee;
+  Pipeline pipeline;
   ParamArena grads;
+  Tensor entrance;  // the entrance's part of a tied table's gradient, where it is kept apart
   LossScale loss_scale;
-  std::vector<Samples> parts;  // the micro batches of one step
-  std::vector<float> token_loss;
+  std::vector<Samples> micros;  // the micro batches of one step
+  StopSignals* signals = nullptr;               // while run() goes on
+  bool stop_asked = false, save_asked = false;  // on any rank
   // What a checkpoint keeps besides the arenas.
   int64_t batches_done = 0, skipped = 0, skipped_in_a_row = 0, samples_seen = 0, tokens_seen = 0;
 
-  Impl(const LlamaConfig& c, TrainState& s, const TrainSettings& t, SampleSource& d, ops::Exec& e,
-       Reporter& r)
-      : config(c),
-        state(s),
+  Impl(TrainState& s, const TrainSettings& t, SampleSource& d, Groups& g, ops::Exec& e, Reporter& r)
+      : state(s),
+        config(s.weights.config()),
         settings(t),
         source(d),
+        groups(g),
         exec(e),
         reporter(r),
-        trainee(c, s.weights, t.compute, t.recompute, e),
-        grads(c, DType::f32),
+        pipeline(s.weights, t.pipeline, t.compute, t.recompute, g, e),
+        grads(config, DType::f32, s.weights.part()),
         loss_scale(t.loss_scale),
-        parts(static_cast<size_t>(t.gradient_accumulation_steps)) {}
+        micros(static_cast<size_t>(t.gradient_accumulation_steps)) {
+    // One sum over micro batches and ranks each for head and entrance: then no layout changes a bit of their sum.
+    const bool several = t.gradient_accumulation_steps > 1 || g.grid.dp > 1;
+    if (grads.index().shared() && several) {
+      const View table = grads[grads.index().embed_tokens()];
+      entrance = Tensor(DType::f32, table.rows, table.cols);
+    }
+  }
 
   [[nodiscard]] int64_t global_batch() const {
-    return settings.batch_size * settings.gradient_accumulation_steps;
+    return settings.batch_size * settings.gradient_accumulation_steps * groups.grid.dp;
   }
   [[nodiscard]] int64_t steps_per_epoch() const {
     return source.samples_per_epoch() / global_batch();
@@ -63,6 +75,10 @@ struct Trainer::Impl {
   CheckpointContent content();
   std::string save(CheckpointStore& store);
   void restore(const std::string& state_json);
+  void read_micro_batches(StepReport& report);
+  void forward_backward(StepReport& report, ExactSum& loss);
+  void agree(StepReport& report, ExactSum& loss, ExactSum& squares);
+  void update(StepReport& report);
   StepReport train_step();
 };
 
@@ -128,55 +144,93 @@ void Trainer::Impl::restore(const std::string& state_json) {
   }
 }
 
-// One update: all parts are read first, because every gradient is scaled by the trained tokens of the whole step.
-StepReport Trainer::Impl::train_step() {
-  const auto start = Clock::now();
-  StepReport report;
+// All micro batches are read first, because every gradient is scaled by the trained tokens of the whole step.
+void Trainer::Impl::read_micro_batches(StepReport& report) {
   const int64_t epoch = batches_done / steps_per_epoch();
   const int64_t step_in_epoch = batches_done % steps_per_epoch();
-  for (size_t p = 0; p < parts.size(); ++p) {
-    const int64_t position =
-        step_in_epoch * global_batch() + static_cast<int64_t>(p) * settings.batch_size;
-    source.fill(epoch, position, settings.batch_size, parts[p]);
-    report.trained_tokens += parts[p].trained();
-    report.tokens += parts[p].tokens();
-    report.samples += parts[p].count();
-    report.flops += 3 *
-                    forward_flops_per_token(
-                        config, parts[p].tokens() / std::max<int64_t>(1, parts[p].count())) *
-                    static_cast<double>(parts[p].tokens());
+  std::array<int64_t, 3> counts{};
+  for (size_t m = 0; m < micros.size(); ++m) {
+    const int64_t blocks = static_cast<int64_t>(m) * groups.grid.dp + groups.grid.dp_index();
+    source.fill(epoch, step_in_epoch * global_batch() + blocks * settings.batch_size,
+                settings.batch_size, micros[m]);
+    counts[0] += micros[m].trained();
+    counts[1] += micros[m].tokens();
+    counts[2] += micros[m].count();
   }
-  const double scale = loss_scale.scale();
-  double loss_sum = 0;
-  for (size_t p = 0; p < parts.size(); ++p) {
-    token_loss.resize(static_cast<size_t>(parts[p].tokens()));
-    trainee.forward_backward(parts[p].batch(),
-                             static_cast<float>(scale / static_cast<double>(std::max<int64_t>(
-                                                            1, report.trained_tokens))),
-                             token_loss, grads, p == 0);
-    for (const float l : token_loss) loss_sum += l;
+  groups.dp.all_reduce(counts);
+  report.trained_tokens = counts[0];
+  report.tokens = counts[1];
+  report.samples = counts[2];
+  const int64_t seq_len = report.tokens / std::max<int64_t>(1, report.samples);
+  report.flops =
+      3 * forward_flops_per_token(config, seq_len) * static_cast<double>(report.tokens);
+  report.epoch = epoch + 1;
+  report.epochs = settings.epochs;
+  report.step_in_epoch = step_in_epoch + 1;
+  report.steps_per_epoch = steps_per_epoch();
+}
+
+void Trainer::Impl::forward_backward(StepReport& report, ExactSum& loss) {
+  const double trained = static_cast<double>(std::max<int64_t>(1, report.trained_tokens));
+  const bool speaks = groups.grid.tp_index() == 0;  // all ranks of a tp group see the same losses
+  pipeline.train(micros, static_cast<float>(loss_scale.scale() / trained),
+                 {grads, entrance.rows() > 0 ? entrance.view() : View()},
+                 [&](int64_t, std::span<const float> token_loss) {
+                   if (!speaks) return;
+                   for (const float l : token_loss) loss.add(l);
+                 });
+  combine_gradients(state, grads, entrance.rows() > 0 ? entrance.view() : View(),
+                    settings.pipeline.sequence_parallel, groups, exec);
+}
+
+// What every rank must know alike: the loss, the gradient's norm, and whether anybody was asked to stop or save.
+void Trainer::Impl::agree(StepReport& report, ExactSum& loss, ExactSum& squares) {
+  std::vector<int64_t> message = {signals->stop_asked() ? 1 : 0, signals->take_save_asked() ? 1 : 0};
+  for (ExactSum* sum : {&loss, &squares}) {
+    sum->normalise();
+    message.insert(message.end(), sum->limbs().begin(), sum->limbs().end());
   }
-  report.loss = loss_sum / static_cast<double>(std::max<int64_t>(1, report.trained_tokens));
-  report.lr = learning_rate(settings.schedule, state.step);
-  report.loss_scale = scale;
-  report.grad_norm = gradient_norm(grads, scale, exec);
+  groups.world.all_reduce(message);
+  stop_asked = message[0] > 0;
+  save_asked = message[1] > 0;
+  std::span<int64_t> rest(message.begin() + 2, message.end());
+  for (ExactSum* sum : {&loss, &squares}) {
+    std::ranges::copy(rest.first(sum->limbs().size()), sum->limbs().begin());
+    rest = rest.subspan(sum->limbs().size());
+  }
+  report.loss = loss.value() / static_cast<double>(std::max<int64_t>(1, report.trained_tokens));
+  report.grad_norm = std::sqrt(squares.value()) / report.loss_scale;
   report.overflow = !std::isfinite(report.loss) || !std::isfinite(report.grad_norm);
+}
+
+void Trainer::Impl::update(StepReport& report) {
   const bool hopeless = report.overflow && loss_scale.at_minimum();
   loss_scale.update(report.overflow);
   if (report.overflow) {
     ++skipped;
     skipped_in_a_row = hopeless ? skipped_in_a_row + 1 : 0;
-  } else {
-    skipped_in_a_row = 0;
-    optimizer_step(state, grads, settings.optimizer, report.lr, report.grad_norm, scale, exec);
+    return;
   }
+  skipped_in_a_row = 0;
+  optimizer_step(state, grads, settings.optimizer, report.lr, report.grad_norm, report.loss_scale,
+                 exec);
+  gather_weights(state, groups);
+}
+
+StepReport Trainer::Impl::train_step() {
+  const auto start = Clock::now();
+  StepReport report;
+  report.lr = learning_rate(settings.schedule, state.step);
+  report.loss_scale = loss_scale.scale();
+  read_micro_batches(report);
+  ExactSum loss, squares;
+  forward_backward(report, loss);
+  add_squared_gradients(state, grads, groups.grid, squares, exec);
+  agree(report, loss, squares);
+  update(report);
   ++batches_done;
   samples_seen += report.samples;
   tokens_seen += report.tokens;
-  report.epoch = epoch + 1;
-  report.epochs = settings.epochs;
-  report.step_in_epoch = step_in_epoch + 1;
-  report.steps_per_epoch = steps_per_epoch();
   report.batch = batches_done;
   report.total_batches = total_batches();
   report.seconds = seconds_since(start);
@@ -184,13 +238,23 @@ StepReport Trainer::Impl::train_step() {
 }
 
 Trainer::Trainer(const LlamaConfig& config, TrainState& state, const TrainSettings& settings,
-                 SampleSource& samples, ops::Exec& exec, Reporter& reporter) {
+                 SampleSource& samples, ops::Exec& exec, Reporter& reporter)
+    : alone_(std::make_unique<OneRank>()) {
+  check(config == state.weights.config(), "the state is the model's");
+  prepare(state, settings, samples, alone_->groups, exec, reporter);
+}
+Trainer::Trainer(TrainState& state, const TrainSettings& settings, SampleSource& samples,
+                 Groups& groups, ops::Exec& exec, Reporter& reporter) {
+  prepare(state, settings, samples, groups, exec, reporter);
+}
+
+void Trainer::prepare(TrainState& state, const TrainSettings& settings, SampleSource& samples,
+                      Groups& groups, ops::Exec& exec, Reporter& reporter) {
   check_schedule(settings.schedule);
-  require(
-      settings.batch_size >= 1 && settings.gradient_accumulation_steps >= 1 && settings.epochs >= 1,
-      "train: batch_size {}, gradient_accumulation_steps {} and epochs {} must be 1 or more",
-      settings.batch_size, settings.gradient_accumulation_steps, settings.epochs);
-  impl_ = std::make_unique<Impl>(config, state, settings, samples, exec, reporter);
+  require(settings.batch_size >= 1 && settings.gradient_accumulation_steps >= 1 && settings.epochs >= 1,
+          "train: batch_size {}, gradient_accumulation_steps {} and epochs {} must be 1 or more",
+          settings.batch_size, settings.gradient_accumulation_steps, settings.epochs);
+  impl_ = std::make_unique<Impl>(state, settings, samples, groups, exec, reporter);
   require(impl_->steps_per_epoch() >= 1,
           "train: {} samples do not fill one global batch of {}; try: a smaller batch_size",
           samples.samples_per_epoch(), impl_->global_batch());
@@ -216,6 +280,7 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
   Impl& t = *impl_;
   const auto start = Clock::now();
   StopSignals signals;
+  t.signals = &signals;
   std::optional<CheckpointStore> store;
   if (!t.settings.checkpoint_root.empty()) store.emplace(t.settings.checkpoint_root);
   const auto save = [&] {
@@ -244,10 +309,10 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
                               "steps in a row were not finite, the last is batch {})",
                               kMaxSkippedInARow, t.batches_done));
     }
-    result.stopped_by_signal = signals.stop_asked();
+    result.stopped_by_signal = t.stop_asked;
     const bool due =
         t.settings.save_every > 0 && t.batches_done >= last_saved + t.settings.save_every;
-    if (due || result.stopped_by_signal || signals.take_save_asked()) {
+    if (due || result.stopped_by_signal || t.save_asked) {
       save();
       last_saved = t.batches_done;
     }

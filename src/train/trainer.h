@@ -7,8 +7,10 @@
 #include <string>
 
 #include "checkpoint/train_checkpoint.h"
+#include "comm/groups.h"
 #include "train/loss_scale.h"
 #include "train/optimizer.h"
+#include "train/pipeline.h"
 #include "train/reporter.h"
 #include "train/samples.h"
 #include "train/schedule.h"
@@ -17,8 +19,10 @@ namespace cria {
 
 struct TrainSettings {
   int64_t epochs = 1;
-  int64_t batch_size = 1;                   // samples per micro batch
-  int64_t gradient_accumulation_steps = 1;  // micro batches per update
+  int64_t batch_size = 1;  // samples per micro batch of one data-parallel rank
+  /// Micro batches per update; those that flow through a pipeline are these too.
+  int64_t gradient_accumulation_steps = 1;
+  PipelineSettings pipeline;
   int64_t max_steps = 0;                    // 0: no cap; else the run ends after so many batches
   uint64_t seed = 0;  // kept in checkpoints; the order of samples is the source's
   DType compute = DType::bf16;
@@ -47,8 +51,13 @@ using ExtraSave = std::function<void(int64_t batches_done)>;
 
 class Trainer {
  public:
+  /// One rank with the whole model.
   Trainer(const LlamaConfig& config, TrainState& state, const TrainSettings& settings,
           SampleSource& samples, ops::Exec& exec, Reporter& reporter);
+  /// `state` is of part_of(config, groups.grid, settings.pipeline). With several ranks, all of them make the same calls; only the
+  /// reporter of rank 0 should speak.
+  Trainer(TrainState& state, const TrainSettings& settings, SampleSource& samples, Groups& groups,
+          ops::Exec& exec, Reporter& reporter);
   ~Trainer();
 
   /// Continues from the newest valid checkpoint under checkpoint_root, or from `folder` when it is not empty. False when there is none.
@@ -64,6 +73,9 @@ class Trainer {
 
  private:
   struct Impl;
+  void prepare(TrainState& state, const TrainSettings& settings, SampleSource& samples,
+               Groups& groups, ops::Exec& exec, Reporter& reporter);
+  std::unique_ptr<OneRank> alone_;
   std::unique_ptr<Impl> impl_;
 };
 

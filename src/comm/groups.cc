@@ -1,0 +1,20 @@
+#include "comm/groups.h"
+
+#include "base/error.h"
+
+namespace cria {
+
+Groups::Groups(Transport& transport, const RankGrid& g, CommSettings settings)
+    : grid(g),
+      shared(transport, settings),
+      world(shared, "world", g.all_ranks(), 0),
+      tp(shared, "tp", g.tp_ranks(), 2),
+      dp(shared, "dp", g.dp_ranks(), 4),
+      pp(shared, "pp", g.pp_ranks(), 6),
+      pp_forward(shared, "pp forward", g.pp_ranks(), 8),
+      pp_backward(shared, "pp backward", g.pp_ranks(), 10) {
+  check(transport.size() == g.size() && transport.rank() == g.rank,
+        "a grid is of the transport's ranks");
+}
+
+}  // namespace cria

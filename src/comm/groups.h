@@ -1,0 +1,27 @@
+// The groups of one rank of a training run, by the recipe's grid.
+#pragma once
+
+#include "comm/comm.h"
+#include "comm/rank_grid.h"
+
+namespace cria {
+
+class Groups {
+ public:
+  /// `transport` outlives the object and has grid.size() ranks.
+  Groups(Transport& transport, const RankGrid& grid, CommSettings settings = {});
+
+  const RankGrid grid;
+  CommWorld shared;
+  Comm world, tp, dp;
+  // Ranks of this rank's pipeline. What flows forward and what flows back are apart, so that neither waits for the other.
+  Comm pp, pp_forward, pp_backward;
+};
+
+/// The groups of a run of one rank.
+struct OneRank {
+  std::unique_ptr<Transport> transport = self_transport();
+  Groups groups{*transport, RankGrid{}};
+};
+
+}  // namespace cria

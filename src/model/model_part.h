@@ -1,0 +1,42 @@
+// What one rank holds of a model: some of its layers (pipeline), a slice of each matrix (tensor parallelism).
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "model/config.h"
+
+namespace cria {
+
+struct ModelPart {
+  std::vector<int64_t> layers;  // decoder layers held, ascending
+  bool embedding = true;        // holds the table at the model's entrance
+  bool head = true;             // holds the final norm and the head
+  int tp = 1, tp_index = 0;     // slice of every split matrix
+  bool vocab_split = false;     // the table and the head are split by rows; else whole on every rank
+
+  [[nodiscard]] bool whole_layers(const LlamaConfig& config) const {
+    return std::ssize(layers) == config.num_hidden_layers && embedding && head;
+  }
+  bool operator==(const ModelPart&) const = default;
+};
+
+ModelPart whole_model(const LlamaConfig& config);
+
+/// Throws UsageError unless heads, KV heads and intermediate size divide by part.tp (and the vocabulary, where it is split).
+void check_split(const LlamaConfig& config, const ModelPart& part);
+
+/// The shape of a layer as this part computes it: heads, KV heads and intermediate size divided by tp; as many layers as it has.
+/// vocab_size is that of the part's slice.
+LlamaConfig local_config(const LlamaConfig& config, const ModelPart& part);
+
+/// How optimizer state is cut over data-parallel ranks, by the recipe's rules: a matrix of more than `threshold_bytes` whose rows
+/// divide by `count` is cut into `count` blocks of rows; tables and norms never are.
+struct OptimizerShard {
+  int count = 1, index = 0;
+  int64_t threshold_bytes = 64 << 10;  // compared with the f32 size of what the rank holds
+  bool operator==(const OptimizerShard&) const = default;
+};
+
+}  // namespace cria

@@ -1,0 +1,92 @@
+// A run of consecutive layers in training, with the table at the model's entrance and the head with its loss where the run has
+// them: one pipeline stage, or the whole model. Several micro batches can be under way, each in a slot of its own.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <vector>
+
+#include "model/activations.h"
+#include "model/llama.h"
+#include "model/params.h"
+#include "model/rope_cache.h"
+#include "model/tensor_parallel.h"
+
+namespace cria {
+
+/// Layers [first, first + count) of the model.
+struct LayerRun {
+  int64_t first = 0, count = 0;
+  bool embedding = true, head = true;
+};
+
+/// Where gradients go, f32.
+struct StageGradients {
+  ParamArena& params;
+  /// [rows of the table, hidden]: the entrance's part of a tied table's gradient, kept apart from the head's so that each is
+  /// one sum over micro batches and ranks. Empty: it is added to the head's.
+  View entrance;
+};
+
+class Stage {
+ public:
+  /// What all stages of a rank share. The objects outlive the stage.
+  struct Shared {
+    const ParamArena& weights;
+    Workspace& workspace;
+    RopeCache& rope;
+    const ops::Exec& exec;
+    TensorParallel tp;
+    Recompute recompute = Recompute::none;
+  };
+  Stage(const Shared& shared, const LayerRun& run);
+
+  /// Room for a batch in `slot`, and where the stage before puts the stream rows (a run with embedding fills them itself).
+  View prepare(size_t slot, const Batch& batch, Keep keep);
+  /// After prepare(): through the layers.
+  void forward(size_t slot, const Batch& batch);
+  /// Stream rows for the next stage; stay until the slot is prepared again.
+  View output(size_t slot);
+
+  /// A run with head, after forward(): losses per token, 0 where untrained.
+  void losses(size_t slot, const Batch& batch, std::span<float> token_loss);
+  /// A run with head, after forward(): logits [tokens, vocab] f32. Not with a split vocabulary.
+  void logits(size_t slot, View out);
+
+  /// Room for backward of `slot`, and where the next stage puts the gradient of output(slot). With head it needs none.
+  View gradient(size_t slot);
+  /// After gradient(): losses (with head) and gradients of scale * sum(token_loss); each weight's gradient is complete before
+  /// it is written (`into` write) or added. Returns the gradient of the stage's input, valid until the next call of anything.
+  View backward(size_t slot, const Batch& batch, float scale, std::span<float> token_loss,
+                const StageGradients& grads, ops::Into into);
+
+  [[nodiscard]] const LayerRun& run() const { return run_; }
+  /// Without the workspace.
+  [[nodiscard]] size_t size_bytes() const;
+
+ private:
+  Activations& slot(size_t i);
+  Context context_of(const Batch& batch) const;
+  [[nodiscard]] Extent extent_of(const Batch& batch) const;
+  [[nodiscard]] const LlamaConfig& config() const { return shared_.weights.config(); }
+  [[nodiscard]] float eps() const { return static_cast<float>(config().rms_norm_eps); }
+  [[nodiscard]] ConstView final_norm() const;
+  [[nodiscard]] ConstView lm_head() const;
+  /// The final norm's output, all tokens.
+  View normed(Activations& a);
+  void enter(Activations& a, const Batch& batch);
+  void back_through_head(Activations& a, const Batch& batch, float scale,
+                         std::span<float> token_loss, const StageGradients& grads, ops::Into into);
+  void back_through_layers(Activations& a, const Context& context, ParamArena& grads,
+                           ops::Into into);
+  void back_through_embedding(const Batch& batch, const StageGradients& grads, ops::Into into);
+
+  Shared shared_;
+  LayerRun run_;
+  std::vector<DecoderLayer> layers_;
+  std::deque<Activations> slots_;
+  Tensor head_gradient_;  // [V, hidden] f32: one micro batch's, before it is added
+};
+
+}  // namespace cria

@@ -1,0 +1,67 @@
+// The rank's part of one training step: all micro batches through its stages, forward and backward, with what goes to and comes
+// from the ranks before and after. One rank alone is a pipeline of one stage.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/groups.h"
+#include "model/stage.h"
+#include "train/layer_split.h"
+#include "train/pipeline_schedule.h"
+#include "train/samples.h"
+
+namespace cria {
+
+/// How a model is divided over the ranks of a grid.
+struct PipelineSettings {
+  StageRuns runs;  // of all stages; empty: one stage with everything
+  bool sequence_parallel = false;
+  bool vocab_split = false;
+};
+
+/// What a rank at this place of the grid holds.
+ModelPart part_of(const LlamaConfig& config, const RankGrid& grid, const PipelineSettings& settings);
+
+class Pipeline {
+ public:
+  /// `weights` is the arena of part_of(); it, the groups and exec outlive the object.
+  Pipeline(const ParamArena& weights, const PipelineSettings& settings, DType compute,
+           Recompute recompute, Groups& groups, const ops::Exec& exec);
+  ~Pipeline();
+
+  /// Losses of a micro batch's tokens, 0 where untrained; called on ranks with the head, in any order of micro batches.
+  using Losses = std::function<void(int64_t micro, std::span<const float> token_loss)>;
+
+  /// Gradients of scale * sum of all losses: the sum over micro batches, in their order, of complete gradients. Each rank has
+  /// those of its part; with sequence parallelism those of norms are the rank's rows' only.
+  void train(std::span<const Samples> micros, float scale, const StageGradients& grads,
+             const Losses& losses);
+  /// Losses alone.
+  void evaluate(std::span<const Samples> micros, const Losses& losses);
+
+  [[nodiscard]] size_t activation_bytes() const;
+
+ private:
+  struct InFlight;
+  struct Chunk;
+  void forward(Chunk& chunk, int64_t micro, const Samples& samples, Keep keep);
+  void backward(Chunk& chunk, int64_t micro, const Samples& samples, float scale,
+                const StageGradients& grads, const Losses& losses);
+  size_t free_slot(Chunk& chunk) const;
+
+  Groups& groups_;
+  DType compute_;
+  Recompute recompute_;
+  bool interleaved_;
+  RopeCache rope_;
+  Workspace workspace_;
+  std::vector<std::unique_ptr<Chunk>> chunks_;
+  std::vector<float> token_loss_;
+};
+
+}  // namespace cria

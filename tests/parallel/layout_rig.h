@@ -1,0 +1,51 @@
+// A small training run that can be done in any layout, and what comes out of it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "comm/transport.h"
+#include "model/config.h"
+
+namespace cria::test {
+
+/// Something that a run is made to do wrong, to see that the comparison notices.
+enum class Mistake {
+  none,
+  norms_not_summed,     // sequence parallelism: norms' gradients of a rank's own tokens only
+  tied_not_exchanged,   // the two ends of a pipeline keep their own part of a tied table's gradient
+  own_token_count,      // a dp rank scales by its own trained tokens: a mean of means
+  weights_not_gathered, // a dp rank keeps old values of rows that others updated
+  micros_reversed,      // micro batches are added in another order
+};
+
+struct Layout {
+  int dp = 1, tp = 1, pp = 1;
+  bool shard = false;     // optimizer state over dp
+  bool sequence = false;  // sequence parallelism
+  bool vocab = false;     // vocabulary split over tp
+  int chunks = 1;         // runs of layers per stage (interleaved schedule)
+  int64_t micros = 1;     // micro batches of a dp rank
+  bool tied = false;
+  Mistake mistake = Mistake::none;
+
+  [[nodiscard]] int ranks() const { return dp * tp * pp; }
+  [[nodiscard]] std::string name() const;
+};
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::map<std::string, std::vector<float>> weights, moments;  // whole tensors
+  std::string replicas_differ;                                 // where several ranks hold one thing
+};
+
+/// L8 (16 for interleaved schedules) d128 H16 kv8 F320 V512 T64.
+LlamaConfig rig_config(const Layout& layout);
+
+/// Trains for so many steps; every rank of the transport calls it. The first layout.ranks() of them work, rank 0 returns what
+/// came out, the others nothing. Samples have uneven masks, one has none at all.
+Outcome run_layout(Transport& transport, const Layout& layout, int steps);
+
+}  // namespace cria::test
