@@ -1,21 +1,19 @@
+// The manifest's text: made, and read with every promise checked.
 #include "checkpoint/manifest.h"
 
-#include <immintrin.h>
-
-#include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/sha256.h"
-#include "base/thread_pool.h"
 
 namespace cria {
 namespace {
 
 constexpr std::string_view kFormat = "cria training checkpoint";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2, kWholeGroupsVersion = 1;
 // The sum stands first, so that it covers the exact bytes of everything behind it.
 constexpr std::string_view kOpen = "{\"sum\":\"";
 constexpr std::string_view kMiddle = "\",\"manifest\":";
@@ -26,63 +24,108 @@ FormatError broken(const std::string& path, std::string reason) {
   return FormatError(describe({.what = "checkpoint", .path = path, .reason = std::move(reason)}));
 }
 
-std::span<const std::byte> block(std::span<const std::byte> bytes, size_t index) {
-  const uint64_t begin = index * FileSums::kBlockBytes;
-  return bytes.subspan(begin, std::min<uint64_t>(FileSums::kBlockBytes, bytes.size() - begin));
+Json groups_json(const Manifest& m) {
+  Json groups = Json::object();
+  for (const auto& [group, tensors] : m.groups) {
+    Json list = Json::object();
+    for (const auto& [name, t] : tensors) {
+      Json boxes = Json::array();
+      for (const StoredBox& b : t.boxes)
+        boxes.push_back({{"file", b.file}, {"begin", b.begin}, {"size", b.size}});
+      list[name] = {{"dtype", name_of(t.dtype)}, {"shape", t.shape}, {"boxes", std::move(boxes)}};
+    }
+    groups[group] = std::move(list);
+  }
+  return groups;
 }
 
-size_t block_count(uint64_t size) {
-  return (size + FileSums::kBlockBytes - 1) / FileSums::kBlockBytes;
+// Sizes of 1 or more that multiply without overflow, and the box inside.
+bool valid_box(const StoredBox& b, const std::vector<int64_t>& shape) {
+  if (b.begin.size() != shape.size() || b.size.size() != shape.size()) return false;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    if (b.begin[d] < 0 || b.size[d] < 1 || b.size[d] > shape[d] || b.begin[d] > shape[d] - b.size[d])
+      return false;
+  }
+  return true;
+}
+
+bool valid_shape(const std::vector<int64_t>& shape) {
+  if (shape.empty() || shape.size() > 2) return false;
+  uint64_t elements = sizeof(double);
+  for (const int64_t n : shape) {
+    if (n < 1) return false;
+    const auto product = checked_mul(elements, static_cast<uint64_t>(n));
+    if (!product || *product > INT64_MAX) return false;
+    elements = *product;
+  }
+  return true;
+}
+
+StoredTensor read_tensor(const Json& json, const std::string& name, const std::string& path) {
+  StoredTensor t;
+  const auto dtype = dtype_from_name(json.at("dtype").get<std::string>());
+  t.shape = json.at("shape").get<std::vector<int64_t>>();
+  if (!dtype || is_quantised(*dtype) || !valid_shape(t.shape))
+    throw broken(path, fmt::format("\"{}\" has no dtype or shape we know", escaped(name, 80)));
+  t.dtype = *dtype;
+  for (const Json& box : json.at("boxes")) {
+    t.boxes.push_back({box.at("begin").get<std::vector<int64_t>>(),
+                       box.at("size").get<std::vector<int64_t>>(),
+                       box.at("file").get<std::string>()});
+    if (!valid_box(t.boxes.back(), t.shape))
+      throw broken(path, fmt::format("a box of \"{}\" is not inside it", escaped(name, 80)));
+  }
+  return t;
+}
+
+void read_groups(const Json& json, int version, const std::string& path, Manifest& m) {
+  for (const auto& [group, value] : json.items()) {
+    if (version == kWholeGroupsVersion) {
+      m.whole_groups[group] = value.get<std::string>();
+      continue;
+    }
+    StoredGroup& tensors = m.groups[group];
+    for (const auto& [name, tensor] : value.items())
+      tensors[name] = read_tensor(tensor, name, path);
+  }
+}
+
+void read_body(const Json& json, const std::string& path, Manifest& m) {
+  const int version = json.at("version").get<int>();
+  if (json.at("format").get<std::string>() != kFormat ||
+      (version != kVersion && version != kWholeGroupsVersion))
+    throw broken(path, fmt::format("not version {} or {} of our format", kWholeGroupsVersion, kVersion));
+  m.step = json.at("step").get<int64_t>();
+  m.config_sha256 = json.at("config_sha256").get<std::string>();
+  if (json.at("block_bytes").get<uint64_t>() != FileSums::kBlockBytes)
+    throw broken(path, "unknown size of blocks");
+  const Json& topology = json.at("topology");
+  m.dp = topology.at("dp").get<int>();
+  m.tp = topology.at("tp").get<int>();
+  m.pp = topology.at("pp").get<int>();
+  for (const auto& [name, sums] : json.at("files").items()) {
+    if (!is_plain_name(name))
+      throw broken(path, fmt::format("\"{}\" is not a plain file name", escaped(name)));
+    m.files[name] = {sums.at("size").get<uint64_t>(), sums.at("sha256").get<std::string>(),
+                     sums.at("crc32c").get<std::vector<uint32_t>>()};
+  }
+  read_groups(json.at("groups"), version, path, m);
+  m.state_json = json.at("state").dump();
+}
+
+void check_files_listed(const Manifest& m, const std::string& path) {
+  const auto check = [&](const std::string& group, const std::string& file) {
+    if (!m.files.contains(file))
+      throw broken(path,
+                   fmt::format("group \"{}\" names a file that is not listed", escaped(group)));
+  };
+  for (const auto& [group, file] : m.whole_groups) check(group, file);
+  for (const auto& [group, tensors] : m.groups)
+    for (const auto& [name, tensor] : tensors)
+      for (const StoredBox& box : tensor.boxes) check(group, box.file);
 }
 
 }  // namespace
-
-uint32_t crc32c(std::span<const std::byte> bytes) {
-  uint64_t crc = 0xffffffff;
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    uint64_t word = 0;
-    std::memcpy(&word, bytes.data() + i, 8);
-    crc = _mm_crc32_u64(crc, word);
-  }
-  auto tail = static_cast<uint32_t>(crc);
-  for (; i < bytes.size(); ++i) tail = _mm_crc32_u8(tail, static_cast<unsigned char>(bytes[i]));
-  return ~tail;
-}
-
-FileSums sums_of(std::span<const std::byte> bytes, ThreadPool& pool) {
-  FileSums sums;
-  sums.size = bytes.size();
-  sums.blocks.resize(block_count(bytes.size()));
-  // The whole file's SHA-256 is one chain; the blocks are cut over the other threads meanwhile.
-  pool.parallel_for(static_cast<int64_t>(sums.blocks.size()) + 1, [&](int64_t i) {
-    if (i == 0) {
-      sums.sha256 = sha256_hex(bytes);
-    } else {
-      sums.blocks[static_cast<size_t>(i - 1)] = crc32c(block(bytes, static_cast<size_t>(i - 1)));
-    }
-  });
-  return sums;
-}
-
-void check_sums(std::span<const std::byte> bytes, const FileSums& expected, const std::string& path,
-                ThreadPool& pool) {
-  require<FormatError>(
-      bytes.size() == expected.size && expected.blocks.size() == block_count(expected.size),
-      "checkpoint: {}: the file has {} bytes, expected {}", path, bytes.size(), expected.size);
-  pool.parallel_for(static_cast<int64_t>(expected.blocks.size()), [&](int64_t i) {
-    const uint32_t found = crc32c(block(bytes, static_cast<size_t>(i)));
-    if (found == expected.blocks[static_cast<size_t>(i)]) return;
-    throw FormatError(describe(
-        {.what = "checkpoint",
-         .path = path,
-         .offset = i * static_cast<int64_t>(FileSums::kBlockBytes),
-         .reason = "this 4 MiB block is damaged",
-         .expected = fmt::format("CRC-32C {:08x}", expected.blocks[static_cast<size_t>(i)]),
-         .found = fmt::format("{:08x}", found),
-         .hint = "an older checkpoint"}));
-  });
-}
 
 std::string manifest_text(const Manifest& m) {
   Json json = Json::object();
@@ -90,8 +133,8 @@ std::string manifest_text(const Manifest& m) {
   json["version"] = kVersion;
   json["step"] = m.step;
   json["config_sha256"] = m.config_sha256;
-  json["topology"] = {{"dp", 1}, {"tp", 1}, {"pp", 1}};
-  json["groups"] = Json(m.groups);
+  json["topology"] = {{"dp", m.dp}, {"tp", m.tp}, {"pp", m.pp}};
+  json["groups"] = groups_json(m);
   json["block_bytes"] = FileSums::kBlockBytes;
   Json files = Json::object();
   for (const auto& [name, sums] : m.files)
@@ -115,30 +158,11 @@ Manifest parse_manifest(std::string_view text, const std::string& path) {
   const Json json = parse_json(body, "checkpoint", path, static_cast<int64_t>(head));
   Manifest m;
   try {
-    if (json.at("format").get<std::string>() != kFormat ||
-        json.at("version").get<int>() != kVersion)
-      throw broken(path, fmt::format("not version {} of our format", kVersion));
-    m.step = json.at("step").get<int64_t>();
-    m.config_sha256 = json.at("config_sha256").get<std::string>();
-    if (json.at("block_bytes").get<uint64_t>() != FileSums::kBlockBytes)
-      throw broken(path, "unknown size of blocks");
-    for (const auto& [group, file] : json.at("groups").items())
-      m.groups[group] = file.get<std::string>();
-    for (const auto& [name, sums] : json.at("files").items()) {
-      if (!is_plain_name(name))
-        throw broken(path, fmt::format("\"{}\" is not a plain file name", escaped(name)));
-      m.files[name] = {sums.at("size").get<uint64_t>(), sums.at("sha256").get<std::string>(),
-                       sums.at("crc32c").get<std::vector<uint32_t>>()};
-    }
-    m.state_json = json.at("state").dump();
+    read_body(json, path, m);
   } catch (const nlohmann::json::exception& e) {
     throw broken(path, escaped(e.what(), 120));
   }
-  for (const auto& [group, file] : m.groups) {
-    if (!m.files.contains(file))
-      throw broken(path,
-                   fmt::format("group \"{}\" names a file that is not listed", escaped(group)));
-  }
+  check_files_listed(m, path);
   return m;
 }
 

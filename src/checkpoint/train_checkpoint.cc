@@ -1,22 +1,17 @@
-// Saving by the commit protocol: everything into a temporary folder, synced; the manifest last; then one rename.
+// Saving by the commit protocol: every rank's share into a temporary folder, synced; the manifest last; then one rename.
 #include "checkpoint/train_checkpoint.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
-#include <random>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/thread_pool.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint_root.h"
 #include "checkpoint/manifest.h"
 #include "formats/safetensors.h"
 
@@ -25,54 +20,138 @@ namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kManifest = "manifest.json";
+constexpr const char* kConfig = "config.json";
+constexpr const char* kIndex = "model.safetensors.index.json";
 
-[[noreturn]] void fail(const char* what, const std::string& path) {
-  throw IoError(describe({.what = what, .path = path, .reason = std::strerror(errno)}));
+std::span<const std::byte> bytes_of_param(const ParamArena& arena, size_t i) {
+  const ConstView v = arena[static_cast<int64_t>(i)];
+  return {static_cast<const std::byte*>(v.data),
+          static_cast<size_t>(bytes_of(v.dtype, v.elements()))};
 }
 
-void rename_folder(const std::string& from, const std::string& to, const std::string& root) {
-  if (rename(from.c_str(), to.c_str()) != 0) fail("rename", from);
-  sync_folder(root);
+/// What this rank writes of one group.
+struct Share {
+  std::string group;
+  const ParamArena* arena;
+  std::vector<size_t> params;  // of the arena
+  std::string file;
+};
+
+uint64_t bytes_of_shares(const std::vector<Share>& shares) {
+  uint64_t bytes = 0;
+  for (const Share& s : shares)
+    for (const size_t i : s.params) bytes += bytes_of_param(*s.arena, i).size();
+  return bytes;
 }
 
-std::string random_id() {
-  std::random_device random;
-  return fmt::format("{:08x}", random());
+/// The one file of a group, or this rank's of several: they are numbered over the ranks that write any.
+std::string file_name(const std::string& group, std::span<const int64_t> writes, int rank) {
+  const std::string stem = group == "weights" ? "model" : group;
+  const auto all = std::ranges::count(writes, 1);
+  if (all == 1) return stem + ".safetensors";
+  const auto number = std::ranges::count(writes.first(static_cast<size_t>(rank) + 1), 1);
+  return fmt::format("{}-{:05}-of-{:05}.safetensors", stem, number, all);
 }
 
-// Names that only a dead run can have left: the lock is ours.
-bool is_leftover(const std::string& name) {
-  return name.starts_with(".tmp-") || name.starts_with(".trash-") ||
-         name.find(".part-") != std::string::npos;
-}
-
-void write_group(const std::string& folder, const std::string& file, const std::string& prefix,
-                 const ParamArena& arena) {
-  std::vector<TensorInfo> infos;
-  for (const Param& p : arena.params()) infos.push_back({prefix + p.name, arena.dtype(), p.shape});
-  const auto writer = make_safetensors_writer(join_path(folder, file), infos, {{"format", "pt"}});
-  for (size_t i = 0; i < arena.params().size(); ++i) {
-    const ConstView v = arena[static_cast<int64_t>(i)];
-    writer->write({static_cast<const std::byte*>(v.data),
-                   static_cast<size_t>(bytes_of(v.dtype, v.elements()))});
+std::vector<Share> shares_of(const CheckpointContent& content, Groups& groups) {
+  std::vector<Share> shares;
+  const auto ranks = static_cast<size_t>(groups.world.size());
+  const auto me = static_cast<size_t>(groups.world.rank());
+  std::vector<int64_t> writes(content.groups.size() * ranks);  // by group, then rank
+  for (const auto& [group, arena] : content.groups) {
+    Share share{group, arena, {}, {}};
+    const std::vector<bool> owned = owned_params(*arena, groups.grid);
+    for (size_t i = 0; i < owned.size(); ++i)
+      if (owned[i]) share.params.push_back(i);
+    writes[shares.size() * ranks + me] = share.params.empty() ? 0 : 1;
+    shares.push_back(std::move(share));
   }
-  writer->commit();
+  groups.world.all_reduce(writes);
+  for (size_t g = 0; g < shares.size(); ++g) {
+    shares[g].file = file_name(shares[g].group, std::span(writes).subspan(g * ranks, ranks),
+                               groups.world.rank());
+  }
+  std::erase_if(shares, [](const Share& s) { return s.params.empty(); });
+  return shares;
 }
 
-void check_free_space(const std::string& root, const CheckpointContent& content) {
-  uint64_t needed = 1 << 20;
-  for (const auto& [group, arena] : content.groups) needed += arena->size_bytes();
-  needed += needed / 10;
-  struct statvfs info = {};
-  if (statvfs(root.c_str(), &info) != 0) fail("save", root);
-  const uint64_t free = static_cast<uint64_t>(info.f_bavail) * info.f_frsize;
-  require<IoError>(
-      free >= needed,
-      "save: {}: {} MiB are free, a checkpoint needs {} MiB; try: another disk, or save fewer",
-      root, free >> 20, needed >> 20);
+void write_share(const std::string& folder, const Share& share, Manifest& manifest,
+                 ThreadPool& pool) {
+  const ParamArena& arena = *share.arena;
+  const std::string prefix = name_prefix(share.group);
+  std::vector<TensorInfo> infos;
+  for (const size_t i : share.params) {
+    const Param& p = arena.params()[i];
+    infos.push_back({prefix + p.name, arena.dtype(), p.size});
+    manifest.groups[share.group][p.name] = {arena.dtype(), p.shape, {{p.begin, p.size, share.file}}};
+  }
+  const std::string path = join_path(folder, share.file);
+  const auto writer = make_safetensors_writer(path, infos, {{"format", "pt"}});
+  for (const size_t i : share.params) writer->write(bytes_of_param(arena, i));
+  writer->commit();
+  manifest.files[share.file] = sums_of(MappedFile(path).bytes(), pool);
+}
+
+/// Several files of whole weights open as one model by their index; slices have none.
+std::string index_of_whole_weights(const StoredGroup& weights) {
+  SafetensorsIndex index;
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : weights) {
+    if (tensor.boxes.size() != 1) return {};
+    index.weight_map.emplace_back(name, tensor.boxes[0].file);
+    bytes += static_cast<uint64_t>(TensorInfo{name, tensor.dtype, tensor.shape}.size_bytes());
+  }
+  return safetensors_index_json(index, bytes);
+}
+
+/// Rank 0, when everybody's files are there: config, index, and the manifest last.
+void write_manifest(const std::string& folder, const LlamaConfig& config,
+                    const std::vector<std::string>& parts, const CheckpointContent& content,
+                    const RankGrid& grid, int64_t step) {
+  ThreadPool pool(1);
+  const std::string path = join_path(folder, kManifest);
+  Manifest m;
+  for (const std::string& part : parts) merge_manifest(m, parse_manifest(part, path));
+  check_boxes(m, path);
+  m.step = step;
+  m.dp = grid.dp;
+  m.tp = grid.tp;
+  m.pp = grid.pp;
+  m.state_json = content.state_json;
+  const auto add = [&](const char* name, const std::string& text) {
+    write_file(join_path(folder, name), text);
+    m.files[name] = sums_of(std::as_bytes(std::span(text)), pool);
+  };
+  DType stored = DType::f32;
+  if (const auto weights = content.groups.find("weights"); weights != content.groups.end()) {
+    stored = weights->second->dtype();
+    const std::string index = index_of_whole_weights(m.groups.at("weights"));
+    if (!index.empty() && !m.files.contains("model.safetensors")) add(kIndex, index);
+  }
+  add(kConfig, hf_config_json(config, stored));
+  m.config_sha256 = m.files.at(kConfig).sha256;
+  for (const auto& [name, sums] : m.files) {
+    require<IoError>(fs::file_size(join_path(folder, name)) == sums.size,
+                     "save: {}: the file has not the {} bytes that its rank wrote",
+                     join_path(folder, name), sums.size);
+  }
+  write_file(path, manifest_text(m));
 }
 
 }  // namespace
+
+std::vector<bool> owned_params(const ParamArena& arena, const RankGrid& grid) {
+  // Without the cut over data-parallel ranks: what is not whole then is cut by tensor parallelism.
+  const std::vector<Param> uncut = part_params(arena.config(), arena.part());
+  std::vector<bool> owned(uncut.size());
+  for (size_t i = 0; i < uncut.size(); ++i) {
+    const Param& p = arena.params()[i];
+    const bool mine_of_tp = !uncut[i].whole() || grid.tp_index() == 0;
+    const bool mine_of_dp = p.sharded || grid.dp_index() == 0;
+    owned[i] = !p.copy && mine_of_tp && mine_of_dp;
+  }
+  return owned;
+}
 
 std::string checkpoint_folder(const std::string& root, int64_t step) {
   return join_path(root, fmt::format("step-{:010}", step));
@@ -89,90 +168,74 @@ std::vector<int64_t> checkpoint_steps(const std::string& root) {
     if (bad != std::errc() || at != name.data() + name.size()) continue;
     if (is_file(join_path(it->path().string(), kManifest))) steps.push_back(step);
   }
-  std::sort(steps.begin(), steps.end());
+  std::ranges::sort(steps);
   return steps;
 }
 
-CheckpointStore::CheckpointStore(std::string root) : root_(std::move(root)) {
-  make_folders(root_);
-  const std::string lock = join_path(root_, ".lock");
-  lock_ = open(lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (lock_ < 0) fail("lock", lock);
-  if (flock(lock_, LOCK_EX | LOCK_NB) != 0) {
-    const bool taken = errno == EWOULDBLOCK;
-    close(lock_);
-    require<IoError>(
-        !taken, "save: {}: in use by another run; try: another output folder, or stop that run",
-        root_);
-    fail("lock", lock);
-  }
-  std::vector<fs::path> leftovers;
-  std::error_code error;
-  for (fs::directory_iterator it(root_, error), end; !error && it != end; it.increment(error)) {
-    if (is_leftover(it->path().filename().string())) leftovers.push_back(it->path());
-  }
-  for (const fs::path& path : leftovers) fs::remove_all(path, error);
-  const std::string test = join_path(root_, ".tmp-test");
-  write_file(test, "test");
-  unlink(test.c_str());
+CheckpointStore::CheckpointStore(std::string root, Groups& groups)
+    : groups_(&groups), root_(std::move(root)) {
+  open_root();
 }
+CheckpointStore::CheckpointStore(std::string root)
+    : alone_(std::make_unique<OneRank>()), groups_(&alone_->groups), root_(std::move(root)) {
+  open_root();
+}
+CheckpointStore::~CheckpointStore() = default;
 
-CheckpointStore::~CheckpointStore() { close(lock_); }
+void CheckpointStore::open_root() {
+  run_together(groups_->world, [&] {
+    if (!leads()) return;
+    make_folders(root_);
+    lock_ = std::make_unique<FolderLock>(root_);
+    clear_leftovers(root_);
+    const std::string test = join_path(root_, ".tmp-test");
+    write_file(test, "test");
+    fs::remove(test);
+  });
+}
 
 std::string CheckpointStore::save(int64_t step, const LlamaConfig& config,
                                   const CheckpointContent& content, int keep) {
-  check_free_space(root_, content);
-  const std::string temporary =
-      join_path(root_, fmt::format(".tmp-step-{:010}-{}", step, random_id()));
-  const std::string target = checkpoint_folder(root_, step);
-  make_folders(temporary);
-  sync_folder(root_);
-  ThreadPool pool;
+  Comm& world = groups_->world;
+  const std::vector<Share> shares = shares_of(content, *groups_);
+  std::array<int64_t, 1> bytes = {static_cast<int64_t>(bytes_of_shares(shares))};
+  world.all_reduce(bytes);
+  const std::string temporary = share_text(
+      world, join_path(root_, fmt::format(".tmp-step-{:010}-{}", step, random_id())));
   try {
-    Manifest manifest;
-    manifest.step = step;
-    manifest.state_json = content.state_json;
-    const auto add = [&](const std::string& file) {
-      const MappedFile written(join_path(temporary, file));
-      manifest.files[file] = sums_of(written.bytes(), pool);
-    };
-    DType stored = DType::f32;
-    for (const auto& [group, arena] : content.groups) {
-      const bool weights = group == "weights";
-      const std::string file = weights ? "model.safetensors" : group + ".safetensors";
-      if (weights) stored = arena->dtype();
-      write_group(temporary, file, weights ? "" : group + ".", *arena);
-      manifest.groups[group] = file;
-      add(file);
-    }
-    const std::string config_text = hf_config_json(config, stored);
-    write_file(join_path(temporary, "config.json"), config_text);
-    add("config.json");
-    manifest.config_sha256 = sha256_hex(std::as_bytes(std::span(config_text)));
-    write_file(join_path(temporary, kManifest), manifest_text(manifest));
-    sync_folder(temporary);
-    if (fs::exists(target))
-      rename_folder(target, join_path(root_, fmt::format(".trash-{}-{}", step, random_id())),
-                    root_);
-    rename_folder(temporary, target, root_);  // the commit point
+    run_together(world, [&] {
+      if (!leads()) return;
+      check_free_space(root_, static_cast<uint64_t>(bytes[0]) + (1 << 20));
+      make_folders(temporary);
+      sync_folder(root_);
+    });
+    Manifest mine;
+    run_together(world, [&] {
+      require<IoError>(is_folder(temporary),
+                       "save: {}: what rank 0 makes is not seen here; try: an output folder that "
+                       "all ranks share",
+                       root_);
+      ThreadPool pool;
+      for (const Share& share : shares) write_share(temporary, share, mine, pool);
+    });
+    const std::vector<std::string> parts = gather_texts(world, manifest_text(mine));
+    run_together(world, [&] {
+      if (!leads()) return;
+      write_manifest(temporary, config, parts, content, groups_->grid, step);
+      commit_step(root_, temporary, step);
+    });
   } catch (...) {
     std::error_code error;
-    fs::remove_all(temporary, error);
+    if (leads()) fs::remove_all(temporary, error);
     throw;
   }
-  write_file(join_path(root_, "latest"), base_name(target) + "\n");  // for people; resuming scans
-  std::vector<int64_t> steps = checkpoint_steps(root_);
-  for (size_t i = 0; i + static_cast<size_t>(std::max(keep, 2)) < steps.size(); ++i) {
-    const std::string trash = join_path(root_, fmt::format(".trash-{}-{}", steps[i], random_id()));
-    rename_folder(checkpoint_folder(root_, steps[i]), trash, root_);
-  }
-  std::error_code error;
-  std::vector<fs::path> trash;
-  for (const auto& entry : fs::directory_iterator(root_, error)) {
-    if (entry.path().filename().string().starts_with(".trash-")) trash.push_back(entry.path());
-  }
-  for (const fs::path& path : trash) fs::remove_all(path, error);
-  return target;
+  const std::string folder = checkpoint_folder(root_, step);
+  run_together(world, [&] {
+    if (!leads()) return;
+    write_file(join_path(root_, "latest"), base_name(folder) + "\n");  // for people; resuming scans
+    remove_old_steps(root_, keep);
+  });
+  return folder;
 }
 
 }  // namespace cria

@@ -1,76 +1,85 @@
-// Loading: every block's sum first, then the tensors straight into their arenas.
-#include <cstring>
+// Loading: the boxes that are wanted are put together from the boxes that are stored.
+#include <array>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/thread_pool.h"
-#include "checkpoint/manifest.h"
+#include "checkpoint/agreement.h"
+#include "checkpoint/checkpoint_files.h"
 #include "checkpoint/train_checkpoint.h"
-#include "formats/safetensors.h"
 
 namespace cria {
 namespace {
 
-Manifest read_manifest(const std::string& folder) {
-  const std::string path = join_path(folder, "manifest.json");
-  return parse_manifest(read_text(path), path);
-}
-
-void verify_files(const std::string& folder, const Manifest& manifest, ThreadPool& pool) {
-  for (const auto& [name, sums] : manifest.files) {
-    const std::string path = join_path(folder, name);
-    const MappedFile file(path);
-    check_sums(file.bytes(), sums, path, pool);
-  }
-}
-
-void load_group(const std::string& path, const std::string& prefix, ParamArena& arena) {
-  const auto reader = open_safetensors(path);
-  const auto& params = arena.params();
-  require<MismatchError>(reader->tensors().size() == params.size(),
-                         "resume: {}: {} tensors, expected {}", path, reader->tensors().size(),
-                         params.size());
-  for (size_t i = 0; i < params.size(); ++i) {
-    const auto index = reader->find(prefix + params[i].name);
-    require<MismatchError>(index.has_value(), "resume: {}: no tensor \"{}{}\"", path, prefix,
-                           params[i].name);
-    const TensorInfo& t = reader->tensors()[*index];
-    require<MismatchError>(t.shape == params[i].shape && t.dtype == arena.dtype(),
-                           "resume: {}: \"{}\" is {} [{}], expected {} [{}]", path, t.name,
-                           name_of(t.dtype), fmt::join(t.shape, ", "), name_of(arena.dtype()),
-                           fmt::join(params[i].shape, ", "));
-    const View v = arena[static_cast<int64_t>(i)];
-    reader->read(
-        *index, 0,
-        {static_cast<std::byte*>(v.data), static_cast<size_t>(bytes_of(v.dtype, v.elements()))});
+void want_group(const CheckpointFiles& files, const std::string& group, ParamArena& arena,
+                std::vector<CheckpointFiles::Wanted>& wanted) {
+  const auto stored = files.manifest().groups.find(group);
+  require<MismatchError>(
+      stored != files.manifest().groups.end(),
+      "resume: {}: it holds no \"{}\"; try: the settings the run was started with", files.folder(),
+      group);
+  const StoredGroup& tensors = stored->second;
+  const size_t expected = llama_params(arena.config()).size();
+  require<MismatchError>(tensors.size() == expected, "resume: {}: {} tensors of {}, expected {}",
+                         files.folder(), tensors.size(), group, expected);
+  const std::string prefix = name_prefix(group);
+  for (size_t i = 0; i < arena.params().size(); ++i) {
+    const Param& p = arena.params()[i];
+    const auto found = tensors.find(p.name);
+    require<MismatchError>(found != tensors.end(), "resume: {}: no tensor \"{}{}\"", files.folder(),
+                           prefix, p.name);
+    const StoredTensor& t = found->second;
+    require<MismatchError>(t.shape == p.shape && t.dtype == arena.dtype(),
+                           "resume: {}: \"{}{}\" is {} [{}], expected {} [{}]", files.folder(),
+                           prefix, p.name, name_of(t.dtype), fmt::join(t.shape, ", "),
+                           name_of(arena.dtype()), fmt::join(p.shape, ", "));
+    wanted.push_back(
+        {prefix + p.name, &t, rect_of(p.begin, p.size), arena[static_cast<int64_t>(i)]});
   }
 }
 
 }  // namespace
 
 std::string load_checkpoint(const std::string& folder, CheckpointContent& content) {
-  const Manifest manifest = read_manifest(folder);
+  const CheckpointFiles files(folder);
+  files.verify_other_files();
+  std::vector<CheckpointFiles::Wanted> wanted;
+  for (const auto& [group, arena] : content.groups) want_group(files, group, *arena, wanted);
   ThreadPool pool;
-  verify_files(folder, manifest, pool);
-  for (const auto& [group, arena] : content.groups) {
-    const auto it = manifest.groups.find(group);
-    require<MismatchError>(
-        it != manifest.groups.end(),
-        "resume: {}: it holds no \"{}\"; try: the settings the run was started with", folder,
-        group);
-    load_group(join_path(folder, it->second), group == "weights" ? "" : group + ".", *arena);
-  }
-  return content.state_json = manifest.state_json;
+  files.read(wanted, pool);
+  return content.state_json = files.manifest().state_json;
 }
 
-std::optional<int64_t> load_newest_checkpoint(const std::string& root, CheckpointContent& content) {
-  const std::vector<int64_t> steps = checkpoint_steps(root);
+std::string load_checkpoint(const std::string& folder, CheckpointContent& content, Comm& world) {
+  run_together(world, [&] { load_checkpoint(folder, content); });
+  return content.state_json;
+}
+
+namespace {
+
+// The folder as rank 0 sees it, so that all try the same steps.
+std::vector<int64_t> common_steps(const std::string& root, Comm& world) {
+  std::vector<int64_t> steps;
+  if (world.rank() == 0) steps = checkpoint_steps(root);
+  std::array<int64_t, 1> count = {std::ssize(steps)};
+  world.broadcast(std::as_writable_bytes(std::span(count)), 0);
+  steps.resize(static_cast<size_t>(count[0]));
+  if (!steps.empty()) world.broadcast(std::as_writable_bytes(std::span(steps)), 0);
+  return steps;
+}
+
+}  // namespace
+
+std::optional<int64_t> load_newest_checkpoint(const std::string& root, CheckpointContent& content,
+                                              Comm& world) {
+  const std::vector<int64_t> steps = common_steps(root, world);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
     try {
-      load_checkpoint(checkpoint_folder(root, *step), content);
+      load_checkpoint(checkpoint_folder(root, *step), content, world);
       return *step;
     } catch (const FormatError& e) {
-      warn(fmt::format("{}; going back to an older checkpoint", e.what()));
+      if (world.rank() == 0)
+        warn(fmt::format("{}; going back to an older checkpoint", e.what()));
     }
   }
   require<MismatchError>(steps.empty(), "resume: {}: none of its {} checkpoints is valid", root,
@@ -78,9 +87,14 @@ std::optional<int64_t> load_newest_checkpoint(const std::string& root, Checkpoin
   return std::nullopt;
 }
 
+std::optional<int64_t> load_newest_checkpoint(const std::string& root, CheckpointContent& content) {
+  OneRank alone;
+  return load_newest_checkpoint(root, content, alone.groups.world);
+}
+
 void verify_checkpoint(const std::string& folder) {
   ThreadPool pool;
-  verify_files(folder, read_manifest(folder), pool);
+  CheckpointFiles(folder).verify_all(pool);
 }
 
 }  // namespace cria

@@ -107,6 +107,14 @@ bool started_by_mpi() {
   return false;
 }
 
+int ranks_on_this_host() {
+  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}) {
+    const char* text = std::getenv(name);
+    if (text != nullptr && std::atoi(text) > 0) return std::atoi(text);
+  }
+  return 1;
+}
+
 std::unique_ptr<Transport> mpi_transport() { return std::make_unique<MpiTransport>(); }
 
 std::unique_ptr<Transport> open_transport() {

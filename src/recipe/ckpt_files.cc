@@ -54,20 +54,29 @@ bool prefix_in_use(const std::string& folder, const std::string& prefix) {
 
 }  // namespace
 
-OutputFolders::OutputFolders(const RecipeSettings& s) {
+OutputFolders::OutputFolders(const RecipeSettings& s, int rank) {
   const char* given = std::getenv("LOCAL_DEFAULT_PATH");
   root = given != nullptr && *given != '\0' ? given : s.output_dir;
-  checkpoint = s.save.directory.empty() ? join_path(root, "checkpoint/rank_0") : s.save.directory;
-  network = join_path(root, "checkpoint_network/rank_0");
+  const auto of_rank = [&](const std::string& folder, int r) {
+    return join_path(folder, fmt::format("rank_{}", r));
+  };
+  // A folder of the user's own is used as it is by one rank, and for several holds theirs.
+  const std::string own = s.save.directory;
+  const bool alone = s.parallel.dp * s.parallel.tp * s.parallel.pp == 1;
+  checkpoint = own.empty() ? of_rank(join_path(root, "checkpoint"), rank)
+               : alone     ? own
+                           : of_rank(own, rank);
+  shared_checkpoint = own.empty() ? of_rank(join_path(root, "checkpoint"), 0) : own;
+  network = of_rank(join_path(root, "checkpoint_network"), rank);
   const char* logs = std::getenv("LOG_MF_PATH");
-  log = join_path(logs != nullptr && *logs != '\0' ? logs : join_path(root, "log"), "rank_0");
+  log = of_rank(logs != nullptr && *logs != '\0' ? logs : join_path(root, "log"), rank);
 }
 
 std::string OutputFolders::native(bool resume) const {
-  std::string last = join_path(checkpoint, "native");
+  std::string last = join_path(shared_checkpoint, "native");
   for (int i = 0;; ++i) {
     const std::string folder =
-        join_path(checkpoint, i == 0 ? "native" : fmt::format("native_{}", i));
+        join_path(shared_checkpoint, i == 0 ? "native" : fmt::format("native_{}", i));
     if (!is_folder(folder) || checkpoint_steps(folder).empty()) return resume ? last : folder;
     last = folder;
   }

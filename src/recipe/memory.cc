@@ -30,21 +30,27 @@ double read_number(const char* path) {
 
 }  // namespace
 
-std::vector<MemoryItem> training_memory(const LlamaConfig& c, const RecipeSettings& s) {
-  const auto n = static_cast<double>(count_parameters(c));
+std::vector<MemoryItem> training_memory(const LlamaConfig& whole, const RecipeSettings& s,
+                                        const ModelPart& part, const OptimizerShard& shard) {
+  double n = 0, state = 0;
+  for (const Param& p : part_params(whole, part)) n += static_cast<double>(p.elements());
+  for (const Param& p : part_params(whole, part, shard)) state += static_cast<double>(p.elements());
+  const LlamaConfig c = local_config(whole, part);
   const bool half = s.model.param != DType::f32;
   const double master =
-      !half || !s.optimizer.master_weights ? 0 : n * (s.model.param == DType::bf16 ? 2 : 4);
+      !half || !s.optimizer.master_weights ? 0 : state * (s.model.param == DType::bf16 ? 2 : 4);
   const auto tokens = static_cast<double>(s.batch_size * s.model.seq_length);
   const auto layers = static_cast<double>(c.num_hidden_layers);
   const double kept = s.recompute ? static_cast<double>(c.hidden_size) * layers + layer_elements(c)
                                   : layer_elements(c) * layers;
+  // The first stage has the most micro batches under way.
+  const auto under_way = static_cast<double>(part.embedding ? s.parallel.pp : 1);
   const double shared = 2 * layer_elements(c);  // gradients of one layer, and the workspace
   return {{"weights", bytes_in(s.model.param, n)},
           {"exact master", master},
           {"gradients", 4 * n},
-          {"optimizer moments", 8 * n},
-          {"activations", bytes_in(s.model.compute, tokens * (kept + shared))}};
+          {"optimizer moments", 8 * state},
+          {"activations", bytes_in(s.model.compute, tokens * (kept * under_way + shared))}};
 }
 
 std::vector<MemoryItem> inference_memory(const LlamaConfig& c, const RecipeSettings& s,

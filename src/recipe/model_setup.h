@@ -29,8 +29,9 @@ struct MemoryItem {
   std::string name;
   double bytes;
 };
-/// What a training run will need: weights, exact master, gradients, moments, activations of one micro batch.
-std::vector<MemoryItem> training_memory(const LlamaConfig& config, const RecipeSettings& settings);
+/// What a training rank will need: weights, exact master, gradients, moments, activations of its micro batches under way.
+std::vector<MemoryItem> training_memory(const LlamaConfig& config, const RecipeSettings& settings,
+                                        const ModelPart& part, const OptimizerShard& shard);
 std::vector<MemoryItem> inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
                                          int64_t sequences);
 /// What this process may still take: the control group's limit or MemAvailable, whichever is less. 0: unknown.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "recipe/ckpt_files.h"
@@ -134,16 +135,21 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(
       fmt::format("Will be Training epochs:{}, sink_size:{}", plan.sink_epochs, plan.sink_size));
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
-  log.info(check_memory(training_memory(config, s), available_memory()));
-
-  ThreadPool pool(static_cast<int>(s.threads));
-  ops::Exec exec{pool};
-  const TrainSettings settings = train_settings(s, plan, data, config, native);
   const OptimizerShard shard{.count = s.parallel.optimizer_shard ? grid.dp : 1,
                              .index = s.parallel.optimizer_shard ? grid.dp_index() : 0,
                              .threshold_bytes = s.parallel.shard_threshold};
-  TrainState state(config, s.model.param, s.optimizer.master_weights,
-                   part_of(config, grid, settings.pipeline), shard);
+  const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
+  const ModelPart part = part_of(config, grid, pipeline);
+  log.info(check_memory(training_memory(config, s, part, shard),
+                        available_memory() / ranks_on_this_host()));
+
+  // Ranks of one host share its cores.
+  const int threads = s.threads > 0 ? static_cast<int>(s.threads)
+                                    : std::max(1, available_cores() / ranks_on_this_host());
+  ThreadPool pool(threads);
+  ops::Exec exec{pool};
+  const TrainSettings settings = train_settings(s, plan, data, config, native);
+  TrainState state(config, s.model.param, s.optimizer.master_weights, part, shard);
   if (!s.resume) {
     fill_weights(s, weights, state, pool, log);
     state.start(exec);
