@@ -146,6 +146,7 @@ int run_train(const RecipeSettings& s, RecipeLog& log) {
     require<MismatchError>(trainer.resume(from), "run: {}: No checkpoint could be resumed.",
                            native);
   }
+  log.keep();
   const CkptFiles files(folders, s.save, native, s.resume);
   // Always after the native checkpoint of the same step, which knows the loss scale.
   const ExtraSave extra = [&](int64_t batch) {

@@ -86,6 +86,9 @@ TEST_F(RecipeRun, writesTheRecipesLayoutAndLines) {
         "{ Epoch:[  1/  2], step:[    1/    4], loss:[", "overflow cond: False, loss_scale: 1.0",
         "......Saving ckpt......", ".........Training Over!............."})
     EXPECT_NE(text_.find(line), std::string::npos) << line;
+  const std::string log = bytes("out", "log/rank_0/info.log");
+  for (const char* line : {"train with ", "{ Epoch:[  1/  2]", "Training Over!"})
+    EXPECT_NE(log.find(line), std::string::npos) << line;
   // A second fresh run leaves the first one's files alone.
   ASSERT_EQ(run("out", {"--max_steps", "1"}), 0) << message_;
   EXPECT_TRUE(is_file(checkpoints + "tiny_1_rank_0-1_1.ckpt"));
