@@ -2,6 +2,7 @@
 #include "ops/grad_norm.h"
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 #include "ops/door.h"
@@ -10,10 +11,17 @@
 
 namespace cria::ops {
 
-double squared_norm(ConstView x, const Exec& exec) {
-  require_dtype("squared_norm", "x", x, DType::f32);
-  if (exec.reference) return squared_norm_ref(x);
-  if (x.elements() == 0) return 0;
+namespace {
+
+/// Calls `use` with the sum of squares of each row, in order.
+template <class Use>
+void each_row_norm(std::string_view op, ConstView x, const Exec& exec, const Use& use) {
+  require_dtype(op, "x", x, DType::f32);
+  if (exec.reference) {
+    for (const double row : row_norms_ref(x)) use(row);
+    return;
+  }
+  if (x.elements() == 0) return;
   const Pieces pieces(x.rows, x.cols);
   const int64_t parts = pieces.per_row();
   thread_local std::vector<double> memory;
@@ -26,13 +34,23 @@ double squared_norm(ConstView x, const Exec& exec) {
           kernels.sum_of_squares(static_cast<const float*>(x.at(r, c)), n);
     });
   });
-  double total = 0;
   for (int64_t r = 0; r < x.rows; ++r) {
     double row = 0;
     for (int64_t p = 0; p < parts; ++p) row += sums[r * parts + p];
-    total += row;
+    use(row);
   }
+}
+
+}  // namespace
+
+double squared_norm(ConstView x, const Exec& exec) {
+  double total = 0;
+  each_row_norm("squared_norm", x, exec, [&](double row) { total += row; });
   return total;
+}
+
+void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
+  each_row_norm("add_squared_norm", x, exec, [&](double row) { sum.add(row); });
 }
 
 }  // namespace cria::ops
