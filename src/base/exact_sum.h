@@ -1,33 +1,37 @@
-// A sum of doubles without rounding: a fixed-point number as wide as the range of double. Whatever is added in whatever order and
-// grouping gives the same value, so ranks and threads agree on it however the work was divided.
+// Sums of doubles without rounding, so that order and grouping cannot change the result.
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <span>
 
 namespace cria {
 
+/// A fixed-point number wide enough for every double: digits of 32 bits, from 2^-1074 upwards, each
+/// in an int64 so that carries can wait. Additions are exact; value() rounds once. Processes that
+/// each summed a part add their limbs as integers and get the same bits however the parts were cut.
 class ExactSum {
  public:
-  void add(double value);
+  /// Constant time. NaN and infinities are counted beside the sum.
+  void add(double x);
   void merge(const ExactSum& other);
-  /// The sum, rounded once to the nearest double (results below the smallest normal number may be one unit off). NaN when a NaN
-  /// or infinities of both signs were added; infinity when one was, or the sum is too large.
-  [[nodiscard]] double value() const;
 
-  /// The number itself, for sums over ranks: integers that may be added element by element, up to 2^30 normalised ones.
-  [[nodiscard]] std::span<int64_t> limbs() { return limbs_; }
-  /// Brings every digit below 2^32. Call before limbs() are added.
-  void normalise();
+  /// The whole state as integers, normalised: limb-wise sums over up to 2^20 ExactSums do not
+  /// overflow, and may be written back here (an all-reduce in place).
+  std::span<int64_t> limbs();
+
+  /// The sum rounded to the nearest double, ties to even; infinite beyond the range. NaN when a NaN
+  /// or infinities of both signs were added, else an infinity that was added. Nothing sums to +0.
+  double value() const;
 
  private:
-  // Digit i is worth 2^(32 i - kBias); the last digit carries the sign. Behind the digits: counts of +inf, -inf and NaN.
-  static constexpr int kBias = 1152, kDigits = 70;
-  static constexpr size_t kPositive = kDigits, kNegative = kDigits + 1, kNan = kDigits + 2;
+  static constexpr int kDigits = 68;  // the last one is for carries and holds the sign
+  static constexpr int kNan = kDigits, kPlusInfinity = kDigits + 1, kMinusInfinity = kDigits + 2;
+
+  void normalise();
+
   std::array<int64_t, kDigits + 3> limbs_{};
-  int64_t additions_ = 0;  // since normalise()
+  int64_t pending_ = 0;  // every digit's size is below (pending_ + 1) * 2^33
 };
 
 }  // namespace cria

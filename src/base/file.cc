@@ -77,6 +77,20 @@ void forget_mapping(const std::byte* data) {
   }
 }
 
+void write_all(int fd, const std::string& path, uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t n = pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      throw IoError(describe({.what = "write",
+                              .path = path,
+                              .offset = static_cast<int64_t>(offset),
+                              .reason = n == 0 ? "nothing was written" : system_reason()}));
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += static_cast<uint64_t>(n);
+  }
+}
+
 }  // namespace
 
 MappedFile::MappedFile(std::string path) : path_(std::move(path)) {
@@ -158,21 +172,12 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write_at(uint64_t offset, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t n = pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0)
-      throw IoError(describe({.what = "write",
-                              .path = path_,
-                              .offset = static_cast<int64_t>(offset),
-                              .reason = n == 0 ? "nothing was written" : system_reason()}));
-    bytes = bytes.subspan(static_cast<size_t>(n));
-    offset += static_cast<uint64_t>(n);
-  }
+  flush();  // or older bytes, still in the buffer, would land on top of these
+  write_all(fd_, path_, offset, bytes);
 }
 
 void AtomicFile::flush() {
-  write_at(flushed_, buffer_);
+  write_all(fd_, path_, flushed_, buffer_);
   flushed_ += buffer_.size();
   buffer_.clear();
 }
@@ -180,7 +185,7 @@ void AtomicFile::flush() {
 void AtomicFile::write(std::span<const std::byte> bytes) {
   if (buffer_.size() + bytes.size() > buffer_.capacity()) flush();
   if (bytes.size() >= buffer_.capacity()) {
-    write_at(flushed_, bytes);
+    write_all(fd_, path_, flushed_, bytes);
     flushed_ += bytes.size();
   } else {
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());

@@ -9,11 +9,14 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "checkpoint/convert.h"
+#include "cli/check_training.h"
 #include "cli/commands.h"
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
+#include "cli/unfinished.h"
 #include "data/dataset_meta.h"
 #include "data/preprocess.h"
+#include "tokenizer/load.h"
 #include "train/dataset_source.h"
 #include "train/evaluate.h"
 #include "train/run_log.h"
@@ -106,7 +109,7 @@ class BarReporter : public Reporter {
 
 // Records of a data file: itself when it holds records, else made from it in the output folder.
 std::string records_of(const std::string& data, const char* name, const FinetuneFlags& f,
-                       const Tokenizer* tokenizer) {
+                       const Tokenizer* tokenizer, Unfinished& output) {
   if (is_record_file_name(data) || is_folder(data)) return data;
   require(tokenizer != nullptr, "finetune: {}: text needs a tokenizer; try: --vocab_file", data);
   PreprocessOptions options;
@@ -119,6 +122,7 @@ std::string records_of(const std::string& data, const char* name, const Finetune
   if (!f.pad.empty()) options.pad = parse_token(*tokenizer, f.pad);
   if (is_file(options.output) && f.resume) return options.output;
   const PreprocessReport r = cria::preprocess(options, *tokenizer);
+  for (const char* end : {"", ".db", ".meta.json"}) output.file(options.output + end);
   fmt::print("{}: {} records, {} of {} tokens trained, {:.0f} % padding{}\n", data, r.records,
              r.trained_tokens, r.tokens, 100 * r.padding_share,
              r.truncated > 0 ? fmt::format(", {} truncated", r.truncated) : "");
@@ -178,6 +182,7 @@ void check_flags(FinetuneFlags& f) {
   parse_optimizer(f.optimizer, f.train.optimizer);
   f.train.schedule.kind = parse_schedule(f.schedule);
   parse_dtype(f.export_dtype, "--export_dtype");
+  check_training("finetune", f.train);
   if (f.total_steps) f.train.schedule.total_steps = *f.total_steps;
 }
 
@@ -200,18 +205,18 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
   require(f.seq_length <= config.max_position_embeddings,
           "{}: --seq_length {} is more than the model's context of {}", name, f.seq_length,
           config.max_position_embeddings);
-  const auto vocabulary =
-      find_vocabulary(f.vocab_file.empty() ? weights.tokenizer_path() : f.vocab_file);
+  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(weights.tokenizer_path())
+                                               : std::optional(load_vocabulary(f.vocab_file));
   std::unique_ptr<Tokenizer> tokenizer;
   if (vocabulary) tokenizer = std::make_unique<Tokenizer>(*vocabulary);
 
-  make_folders(f.output);
-  const Dataset data = open_records(records_of(f.data, "train", f, tokenizer.get()), f, config,
-                                    tokenizer.get(), true);
+  Unfinished output(f.output);
+  const Dataset data = open_records(records_of(f.data, "train", f, tokenizer.get(), output), f,
+                                    config, tokenizer.get(), true);
   std::optional<Dataset> held_back;
   if (!f.eval_data.empty())
-    held_back.emplace(open_records(records_of(f.eval_data, "eval", f, tokenizer.get()), f, config,
-                                   tokenizer.get(), false));
+    held_back.emplace(open_records(records_of(f.eval_data, "eval", f, tokenizer.get(), output), f,
+                                   config, tokenizer.get(), false));
 
   ThreadPool pool(static_cast<int>(f.threads));
   ops::Exec exec{pool};
@@ -234,6 +239,7 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
   if (f.resume)
     require<MismatchError>(trainer.resume(), "{}: {}: no checkpoint to go on from", name,
                            f.train.checkpoint_root);
+  output.keep();
   if (held_back && trainer.batches_done() == 0)
     print_perplexity("before", config, state.weights, f, *held_back, exec);
   const TrainResult result = trainer.run();

@@ -9,6 +9,7 @@
 #include "base/flags.h"
 #include "base/thread_pool.h"
 #include "checkpoint/convert.h"
+#include "cli/check_training.h"
 #include "cli/commands.h"
 #include "cli/open_model.h"
 #include "formats/safetensors.h"
@@ -220,6 +221,7 @@ int probe(const std::string& name, const std::vector<std::string>& arguments) {
   settings.compute = parse_dtype(dtype, "--dtype");
   parse_optimizer(optimizer, settings.optimizer);
   settings.schedule.kind = parse_schedule(schedule);
+  check_training(name, settings);
 
   const OpenedModel opened = open_model(model, config_path);
   const WeightSource& source = opened.source;

@@ -86,7 +86,11 @@ std::string meta_json(const DatasetMeta& m) {
 }
 
 DatasetMeta read_dataset_meta(const std::string& path) {
-  const Json json = parse_json(read_text(path, 1 << 20), "read data set description", path);
+  return parse_dataset_meta(read_text(path, 1 << 20), path);
+}
+
+DatasetMeta parse_dataset_meta(std::string_view text, const std::string& path) {
+  const Json json = parse_json(text, "read data set description", path);
   const Members members(json, path);
   require<FormatError>(json.is_object() && members.text("kind") == kKind,
                        "read data set description: {}: not the description of a data set", path);

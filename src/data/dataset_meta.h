@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "tokenizer/tokenizer.h"
 
@@ -28,6 +29,8 @@ struct DatasetMeta {
 std::string meta_json(const DatasetMeta& meta);
 /// `path` is the .meta.json file. Throws IoError, FormatError.
 DatasetMeta read_dataset_meta(const std::string& path);
+/// The same from the file's text; `path` is for messages. Throws FormatError.
+DatasetMeta parse_dataset_meta(std::string_view text, const std::string& path);
 /// The name beside a record file or beside the first of a set: `<file>.meta.json`, or without the
 /// shard number. Empty when there is none.
 std::string find_dataset_meta(const std::string& record_file);

@@ -67,7 +67,6 @@ void ZipWriter::write(std::span<const std::byte> bytes) {
 void ZipWriter::end_record() {
   Bytes sum;
   append(sum, entries_.back().crc);
-  file_.seek(file_.position());  // the header must leave the buffer before it is written over
   file_.write_at(entries_.back().offset + kCrcAt, sum);
 }
 

@@ -2,6 +2,7 @@
 #include "ops/grad_norm.h"
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 #include "ops/door.h"
@@ -12,9 +13,15 @@ namespace cria::ops {
 
 namespace {
 
-/// Calls `take` with the sum of squares of every row, in order.
-template <class Take>
-void for_row_sums(ConstView x, const Exec& exec, const Take& take) {
+/// Calls `use` with the sum of squares of each row, in order.
+template <class Use>
+void each_row_norm(std::string_view op, ConstView x, const Exec& exec, const Use& use) {
+  require_dtype(op, "x", x, DType::f32);
+  if (exec.reference) {
+    for (const double row : row_norms_ref(x)) use(row);
+    return;
+  }
+  if (x.elements() == 0) return;
   const Pieces pieces(x.rows, x.cols);
   const int64_t parts = pieces.per_row();
   thread_local std::vector<double> memory;
@@ -30,27 +37,20 @@ void for_row_sums(ConstView x, const Exec& exec, const Take& take) {
   for (int64_t r = 0; r < x.rows; ++r) {
     double row = 0;
     for (int64_t p = 0; p < parts; ++p) row += sums[r * parts + p];
-    take(row);
+    use(row);
   }
 }
 
 }  // namespace
 
 double squared_norm(ConstView x, const Exec& exec) {
-  require_dtype("squared_norm", "x", x, DType::f32);
-  if (exec.reference) return squared_norm_ref(x);
   double total = 0;
-  if (x.elements() > 0) for_row_sums(x, exec, [&](double row) { total += row; });
+  each_row_norm("squared_norm", x, exec, [&](double row) { total += row; });
   return total;
 }
 
 void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
-  require_dtype("add_squared_norm", "x", x, DType::f32);
-  if (exec.reference) {
-    for (int64_t r = 0; r < x.rows; ++r) sum.add(squared_norm_ref(x.row_range(r, 1)));
-    return;
-  }
-  if (x.elements() > 0) for_row_sums(x, exec, [&](double row) { sum.add(row); });
+  each_row_norm("add_squared_norm", x, exec, [&](double row) { sum.add(row); });
 }
 
 }  // namespace cria::ops

@@ -11,7 +11,8 @@ namespace cria::ops {
 /// infinity in, NaN or infinity out.
 double squared_norm(ConstView x, const Exec& exec);
 
-/// The same into an exact sum: the rows' sums in f64, added without rounding, so that rows may be anywhere.
+/// The same, each row's f64 sum added exactly: how the rows were split over calls, threads or
+/// processes does not change sum.value().
 void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec);
 
 }  // namespace cria::ops

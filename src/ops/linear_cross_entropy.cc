@@ -21,13 +21,17 @@ constexpr std::string_view kOp = "linear_cross_entropy";
 
 void require_inputs(ConstView x, ConstView w, std::span<const int32_t> targets,
                     std::span<const float> token_loss, const HeadGradients& gradients,
-                    int64_t vocab) {
+                    const VocabSplit* split) {
   require_compute(kOp, "x", x);
   require_compute(kOp, "w", w);
   require(x.cols == w.cols, "{}: x has {} columns and w {}", kOp, x.cols, w.cols);
   require(static_cast<int64_t>(targets.size()) == x.rows && token_loss.size() == targets.size(),
           "{}: {} targets and {} losses for {} tokens", kOp, targets.size(), token_loss.size(),
           x.rows);
+  const int64_t vocab = split != nullptr ? split->total_rows : w.rows;
+  require(split == nullptr || (split->first_row >= 0 && w.rows > 0 && w.rows <= vocab &&
+                               split->first_row <= vocab - w.rows),
+          "{}: w has {} rows, expected a slice of {}", kOp, w.rows, vocab);
   for (size_t t = 0; t < targets.size(); ++t) {
     require(targets[t] < vocab, "{}: token {}'s target is {}, expected less than vocab_size = {}",
             kOp, t, targets[t], vocab);
@@ -66,53 +70,7 @@ struct Chunk {
   View logits;
   void *x_space, *dx_space;
   bool first;
-  const VocabSplit* split;
 };
-
-/// Losses and gradients of a chunk's logits, of which each rank of the group has some columns.
-void finish_split_rows(const Chunk& chunk, bool f16, std::span<const int32_t> targets,
-                       std::span<float> token_loss, const HeadGradients& gradients,
-                       const Exec& exec) {
-  const auto& kernels = linear_cross_entropy_kernels();
-  const View logits = chunk.logits;
-  const auto rows = static_cast<size_t>(logits.rows);
-  thread_local std::vector<float> most_memory;
-  thread_local std::vector<double> sums_memory;  // of each row: sum of exp, and the target's logit - most
-  std::vector<float>& most = most_memory;
-  std::vector<double>& sums = sums_memory;
-  most.resize(rows);
-  sums.assign(2 * rows, 0.0);
-  const auto token = [&](int64_t r) {
-    return static_cast<size_t>(chunk.rows[static_cast<size_t>(r)]);
-  };
-  // The column of a row's target here, or negative.
-  const auto target = [&](int64_t r) {
-    const int64_t column = targets[token(r)] - chunk.split->first_row;
-    return column < logits.cols ? std::max<int64_t>(column, -1) : -1;
-  };
-  exec.pool.parallel_for(logits.rows, [&](int64_t r) {
-    most[static_cast<size_t>(r)] = kernels.row_max(logits.at(r, 0), logits.dtype, f16, logits.cols);
-  });
-  chunk.split->max(most);
-  exec.pool.parallel_for(logits.rows, [&](int64_t r) {
-    const auto i = static_cast<size_t>(r);
-    sums[2 * i] = kernels.row_sum(logits.at(r, 0), logits.dtype, logits.cols, most[i]);
-    const int64_t column = target(r);
-    if (column < 0) return;
-    const float logit = logits.dtype == DType::bf16
-                            ? static_cast<float>(logits.row<bf16>(r)[static_cast<size_t>(column)])
-                            : logits.row<float>(r)[static_cast<size_t>(column)];
-    sums[2 * i + 1] = logit - most[i];
-  });
-  chunk.split->sum(sums);
-  exec.pool.parallel_for(logits.rows, [&](int64_t r) {
-    const auto i = static_cast<size_t>(r);
-    token_loss[token(r)] = static_cast<float>(std::log(sums[2 * i]) - sums[2 * i + 1]);
-    if (gradients.dx.data == nullptr) return;
-    kernels.row_gradient(logits.at(r, 0), logits.dtype, logits.cols, most[i],
-                         static_cast<float>(sums[2 * i]), target(r), gradients.scale);
-  });
-}
 
 /// dx and dw of a chunk whose logits have become their gradients.
 void backward(const Chunk& chunk, ConstView x, ConstView w, const HeadGradients& gradients,
@@ -127,19 +85,66 @@ void backward(const Chunk& chunk, ConstView x, ConstView w, const HeadGradients&
   linear_weight_grad(chunk.logits, x, gradients.dw, exec, chunk.first ? Into::write : Into::add);
 }
 
+/// Losses of a chunk whose logits are spread over ranks; with `wanted`, logits become gradients.
+void finish_split_rows(const Chunk& chunk, bool round_to_f16, std::span<const int32_t> targets,
+                       std::span<float> token_loss, bool wanted, float scale,
+                       const VocabSplit& split, const Exec& exec) {
+  const View logits = chunk.logits;
+  const auto& kernels = linear_cross_entropy_kernels();
+  const auto count = static_cast<size_t>(logits.rows);
+  thread_local std::vector<float> most_memory;
+  thread_local std::vector<double> sums_memory;
+  most_memory.resize(count);
+  sums_memory.resize(2 * count);
+  const std::span<float> most(most_memory);
+  const std::span<double> sums(sums_memory);  // of exponentials, then the targets' logits
+  const auto each_row = [&](auto&& use) {
+    exec.pool.parallel_for(logits.rows, [&](int64_t r) {
+      const auto i = static_cast<size_t>(r);
+      const auto t = static_cast<size_t>(chunk.rows[i]);
+      const int64_t target = targets[t] - split.first_row;
+      use(r, i, t, target >= 0 && target < logits.cols ? target : int64_t{-1});
+    });
+  };
+  each_row([&](int64_t r, size_t i, size_t, int64_t) {
+    most[i] = kernels.largest(logits.at(r, 0), logits.dtype, round_to_f16, logits.cols);
+  });
+  split.max(most);
+  each_row([&](int64_t r, size_t i, size_t, int64_t target) {
+    sums[i] = static_cast<double>(
+        kernels.sum_of_exp(logits.at(r, 0), logits.dtype, logits.cols, most[i]));
+    sums[count + i] = 0;
+    if (target < 0) return;
+    const void* at = logits.at(r, target);
+    const float logit = logits.dtype == DType::bf16
+                            ? static_cast<float>(*static_cast<const bf16*>(at))
+                            : *static_cast<const float*>(at);
+    sums[count + i] = static_cast<double>(logit - most[i]);
+  });
+  split.sum(sums);
+  each_row([&](int64_t r, size_t i, size_t t, int64_t target) {
+    const auto sum = static_cast<float>(sums[i]);
+    token_loss[t] = std::log(sum) - static_cast<float>(sums[count + i]);
+    if (!wanted) return;
+    kernels.gradient(logits.at(r, 0), logits.dtype, logits.cols, most[i], sum, target, scale);
+  });
+}
+
 void run_chunk(const Chunk& chunk, ConstView x, ConstView w, std::span<const int32_t> targets,
-               std::span<float> token_loss, const HeadGradients& gradients, const Exec& exec) {
+               std::span<float> token_loss, const HeadGradients& gradients, const Exec& exec,
+               const VocabSplit* split) {
   const ConstView tokens = gathered(x, chunk.rows, chunk.x_space);
   const bool wanted = gradients.dx.data != nullptr;
   linear(tokens, w, chunk.logits, exec);
-  const bool f16 = x.dtype == DType::f16;
-  if (chunk.split != nullptr) {
-    finish_split_rows(chunk, f16, targets, token_loss, gradients, exec);
+  const bool round_to_f16 = x.dtype == DType::f16;
+  if (split != nullptr) {
+    finish_split_rows(chunk, round_to_f16, targets, token_loss, wanted, gradients.scale, *split,
+                      exec);
   } else {
     const auto& kernels = linear_cross_entropy_kernels();
     exec.pool.parallel_for(tokens.rows, [&](int64_t r) {
       const auto t = static_cast<size_t>(chunk.rows[static_cast<size_t>(r)]);
-      token_loss[t] = kernels.row(chunk.logits.at(r, 0), chunk.logits.dtype, f16, w.rows,
+      token_loss[t] = kernels.row(chunk.logits.at(r, 0), chunk.logits.dtype, round_to_f16, w.rows,
                                   targets[t], wanted, gradients.scale);
     });
   }
@@ -172,10 +177,8 @@ int64_t head_chunk_tokens(int64_t vocab) {
 void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                           std::span<float> token_loss, const HeadGradients& gradients,
                           const Exec& exec, const VocabSplit* split) {
-  const int64_t vocab = split != nullptr ? split->total_rows : w.rows;
-  require_inputs(x, w, targets, token_loss, gradients, vocab);
-  if (exec.reference && split == nullptr)
-    return linear_cross_entropy_ref(x, w, targets, token_loss, gradients);
+  require_inputs(x, w, targets, token_loss, gradients, split);
+  if (exec.reference) return linear_cross_entropy_ref(x, w, targets, token_loss, gradients, split);
 
   thread_local std::vector<int64_t> trained;
   thread_local Scratch logits_memory, x_memory, dx_memory;
@@ -183,7 +186,8 @@ void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> tar
   const bool wanted = gradients.dx.data != nullptr;
   if (trained.empty() && wanted) fill_zero(gradients.dw, exec);
   const auto tokens = static_cast<int64_t>(trained.size());
-  const int64_t size = std::min(head_chunk_tokens(vocab), tokens);
+  const int64_t size =
+      std::min(head_chunk_tokens(split != nullptr ? split->total_rows : w.rows), tokens);
   const DType dtype = x.dtype == DType::bf16 ? DType::bf16 : DType::f32;
   float* const logits = logits_memory.floats((size * w.rows * block_bytes(dtype) + 3) / 4);
   float* const x_space = x_memory.floats(size * x.cols);
@@ -191,8 +195,8 @@ void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> tar
   for (int64_t begin = 0; begin < tokens; begin += size) {
     const int64_t count = std::min(size, tokens - begin);
     const std::span<const int64_t> rows(trained.data() + begin, static_cast<size_t>(count));
-    const Chunk chunk{rows, View{logits, dtype, count, w.rows}, x_space, dx_space, begin == 0, split};
-    run_chunk(chunk, x, w, targets, token_loss, gradients, exec);
+    const Chunk chunk{rows, View{logits, dtype, count, w.rows}, x_space, dx_space, begin == 0};
+    run_chunk(chunk, x, w, targets, token_loss, gradients, exec, split);
   }
 }
 

@@ -18,16 +18,17 @@ struct HeadGradients {
                     // whole step
 };
 
+/// The vocabulary cut over several ranks: this one's w holds rows [first_row, first_row + V) of
+/// total_rows. Every rank passes the same x and targets (ids of the whole vocabulary), and so calls
+/// `max` and then `sum` with the same lengths, on the calling thread, once per chunk.
+struct VocabSplit {
+  int64_t first_row, total_rows;
+  std::function<void(std::span<float>)> max;   // each element's largest over the ranks, in place
+  std::function<void(std::span<double>)> sum;  // each element's sum over the ranks, in place
+};
+
 /// Tokens whose logits exist at once: 64 to 512, about 16 Mi logits.
 int64_t head_chunk_tokens(int64_t vocab);
-
-/// A head of which each rank of a group holds some rows: w is [first_row, first_row + w.rows) of total_rows.
-struct VocabSplit {
-  int64_t first_row = 0, total_rows = 0;
-  // Over the group, element by element, in place; called by all ranks in the same order with the same lengths.
-  std::function<void(std::span<float>)> max;
-  std::function<void(std::span<double>)> sum;
-};
 
 /// For every token t with targets[t] >= 0:
 ///   logits[o] = sum_i x[t, i] * w[o, i]      rounded to x's dtype, then f32
@@ -38,9 +39,10 @@ struct VocabSplit {
 /// logits, [chunk, V], in bf16 when x is bf16 and in f32 otherwise. dlogits take the logits' place,
 /// so with bf16 x they are rounded to bf16 before the two products of backward, as PyTorch's mixed
 /// precision does; with f16 they stay in f32, where small gradients do not vanish.
-/// With `split`, targets are of the whole vocabulary, token_loss is the same on every rank, dw is that of the rank's rows and dx
-/// the rank's contribution: the group's sum is the gradient.
-/// Throws UsageError for a target >= V.
+/// With `split` the loss is that of the whole vocabulary, equal on all ranks; dw is complete for
+/// this rank's rows, and dx is this rank's part of a sum over ranks that the caller makes. Chunks
+/// are those of total_rows.
+/// Throws UsageError for a target >= V (total_rows with `split`).
 void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                           std::span<float> token_loss, const HeadGradients& gradients,
                           const Exec& exec, const VocabSplit* split = nullptr);

@@ -29,7 +29,7 @@ static float largest(const T* row, int64_t n) {
 }
 
 template <class T>
-static float sum_of_exp(const T* row, int64_t vocab, float most) {
+static float sum_of_row(const T* row, int64_t vocab, float most) {
   const Vec m = set1(most);
   return sum_lanes(vocab, [&](Vec so_far, int64_t i, auto in) {
     return add(so_far, select(in, exp(sub(load(row + i, in), m)), zero()));
@@ -37,11 +37,12 @@ static float sum_of_exp(const T* row, int64_t vocab, float most) {
 }
 
 template <class T>
-static void to_gradient(T* row, int64_t vocab, float most, float sum, int64_t target,
-                        float scale) {
-  const Vec m = set1(most), factor = set1(scale / sum);
-  alignas(64) float weight[kLanes] = {};
+static void into_gradient(T* row, int64_t vocab, float most, float sum, int64_t target,
+                          float scale) {
+  const Vec m = set1(most);
+  alignas(64) float weight[kLanes];
   if (target >= 0) store(weight, exp(sub(load(row + target, first(1)), m)));
+  const Vec factor = set1(scale / sum);
   for_lanes(vocab, [&](int64_t i, auto in) {
     store(row + i, mul(exp(sub(load(row + i, in), m)), factor), in);
   });
@@ -51,12 +52,11 @@ static void to_gradient(T* row, int64_t vocab, float most, float sum, int64_t ta
 template <class T>
 static float finish_row(T* row, int64_t vocab, int64_t target, bool gradient, float scale) {
   const float most = largest(row, vocab);
-  const Vec m = set1(most);
-  const float sum_of_row = sum_of_exp(row, vocab, most);
+  const float sum = sum_of_row(row, vocab, most);
   alignas(64) float relative[kLanes];
-  store(relative, sub(load(row + target, first(1)), m));
-  if (gradient) to_gradient(row, vocab, most, sum_of_row, target, scale);
-  return logf(sum_of_row) - relative[0];
+  store(relative, sub(load(row + target, first(1)), set1(most)));
+  if (gradient) into_gradient(row, vocab, most, sum, target, scale);
+  return logf(sum) - relative[0];
 }
 
 static float row(void* logits, DType dtype, bool round_to_f16, int64_t vocab, int64_t target,
@@ -69,28 +69,27 @@ static float row(void* logits, DType dtype, bool round_to_f16, int64_t vocab, in
   return finish_row(f, vocab, target, gradient, scale);
 }
 
-static float row_max(void* logits, DType dtype, bool round_to_f16, int64_t vocab) {
+static float largest_logit(void* logits, DType dtype, bool round_to_f16, int64_t vocab) {
   if (dtype == DType::bf16) return largest(static_cast<const bf16*>(logits), vocab);
   auto* f = static_cast<float*>(logits);
   if (round_to_f16) round_row(f, vocab);
   return largest(f, vocab);
 }
 
-static float row_sum(const void* logits, DType dtype, int64_t vocab, float most) {
-  return dtype == DType::bf16 ? sum_of_exp(static_cast<const bf16*>(logits), vocab, most)
-                              : sum_of_exp(static_cast<const float*>(logits), vocab, most);
+static float sum_of_exp(const void* logits, DType dtype, int64_t vocab, float most) {
+  if (dtype == DType::bf16) return sum_of_row(static_cast<const bf16*>(logits), vocab, most);
+  return sum_of_row(static_cast<const float*>(logits), vocab, most);
 }
 
-static void row_gradient(void* logits, DType dtype, int64_t vocab, float most, float sum,
-                         int64_t target, float scale) {
+static void gradient_of_row(void* logits, DType dtype, int64_t vocab, float most, float sum,
+                            int64_t target, float scale) {
   if (dtype == DType::bf16) {
-    to_gradient(static_cast<bf16*>(logits), vocab, most, sum, target, scale);
-  } else {
-    to_gradient(static_cast<float*>(logits), vocab, most, sum, target, scale);
+    return into_gradient(static_cast<bf16*>(logits), vocab, most, sum, target, scale);
   }
+  into_gradient(static_cast<float*>(logits), vocab, most, sum, target, scale);
 }
 
-extern const LinearCrossEntropyKernels linear_cross_entropy_kernels = {row, row_max, row_sum,
-                                                                       row_gradient};
+extern const LinearCrossEntropyKernels linear_cross_entropy_kernels = {row, largest_logit,
+                                                                       sum_of_exp, gradient_of_row};
 
 }  // namespace cria::ops::CRIA_ISA

@@ -14,14 +14,13 @@ struct LinearCrossEntropyKernels {
   float (*row)(void* logits, DType dtype, bool round_to_f16, int64_t vocab, int64_t target,
                bool gradient, float scale);
 
-  // The same in steps, for a row of which other ranks hold the rest.
-  /// The largest logit (rounded to f16 first, in place, when asked).
-  float (*row_max)(void* logits, DType dtype, bool round_to_f16, int64_t vocab);
-  /// sum of exp(logit - most)
-  float (*row_sum)(const void* logits, DType dtype, int64_t vocab, float most);
-  /// The row becomes exp(logit - most) * scale / sum, minus scale at `target` unless that is negative. Returns nothing.
-  void (*row_gradient)(void* logits, DType dtype, int64_t vocab, float most, float sum,
-                       int64_t target, float scale);
+  /// The same in three steps, between which ranks that each hold a slice of the row can talk:
+  /// its largest logit (after rounding), the sum of exp(logit - most), and the gradient, where
+  /// most and sum are the whole row's and target is -1 when another slice has it.
+  float (*largest)(void* logits, DType dtype, bool round_to_f16, int64_t vocab);
+  float (*sum_of_exp)(const void* logits, DType dtype, int64_t vocab, float most);
+  void (*gradient)(void* logits, DType dtype, int64_t vocab, float most, float sum, int64_t target,
+                   float scale);
 };
 CRIA_KERNEL_TABLE(LinearCrossEntropyKernels, linear_cross_entropy_kernels)
 

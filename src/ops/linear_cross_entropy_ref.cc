@@ -18,21 +18,28 @@ double rounded_to(DType dtype, double value) {
   return value;
 }
 
-/// One token's logits become softmax - onehot; returns the loss.
-double loss_and_gradient(std::vector<double>& row, int64_t target) {
-  const double most = *std::max_element(row.begin(), row.end());
-  double sum = 0;
-  for (const double logit : row) sum += std::exp(logit - most);
-  const double loss = most + std::log(sum) - row[static_cast<size_t>(target)];
-  for (double& logit : row) logit = std::exp(logit - most) / sum;
-  row[static_cast<size_t>(target)] -= 1;
-  return loss;
+/// One token's logits become softmax - onehot; returns the loss. `target` may be in another slice.
+double loss_and_gradient(std::vector<double>& row, int64_t target, const VocabSplit* split) {
+  double most = *std::max_element(row.begin(), row.end());
+  if (split != nullptr) {
+    auto shift = static_cast<float>(most);  // any number near the largest will do
+    split->max({&shift, 1});
+    most = shift;
+  }
+  const bool here = target >= 0 && target < static_cast<int64_t>(row.size());
+  double sums[2] = {0, here ? row[static_cast<size_t>(target)] : 0};
+  for (const double logit : row) sums[0] += std::exp(logit - most);
+  if (split != nullptr) split->sum(sums);
+  for (double& logit : row) logit = std::exp(logit - most) / sums[0];
+  if (here) row[static_cast<size_t>(target)] -= 1;
+  return most + std::log(sums[0]) - sums[1];
 }
 
 }  // namespace
 
 void linear_cross_entropy_ref(ConstView x, ConstView w, std::span<const int32_t> targets,
-                              std::span<float> token_loss, const HeadGradients& gradients) {
+                              std::span<float> token_loss, const HeadGradients& gradients,
+                              const VocabSplit* split) {
   const int64_t hidden = x.cols, vocab = w.rows;
   const bool wanted = gradients.dx.data != nullptr;
   std::vector<double> row(static_cast<size_t>(vocab)), dx(static_cast<size_t>(hidden));
@@ -47,7 +54,9 @@ void linear_cross_entropy_ref(ConstView x, ConstView w, std::span<const int32_t>
         for (int64_t i = 0; i < hidden; ++i) sum += get(x, t, i) * get(w, o, i);
         row[static_cast<size_t>(o)] = rounded_to(x.dtype, sum);
       }
-      token_loss[static_cast<size_t>(t)] = static_cast<float>(loss_and_gradient(row, target));
+      const int64_t first_row = split != nullptr ? split->first_row : 0;
+      token_loss[static_cast<size_t>(t)] =
+          static_cast<float>(loss_and_gradient(row, target - first_row, split));
       for (int64_t o = 0; wanted && o < vocab; ++o) {
         const double d = row[static_cast<size_t>(o)] * gradients.scale;
         for (int64_t i = 0; i < hidden; ++i) {

@@ -6,6 +6,7 @@
 namespace cria::ops {
 
 void linear_cross_entropy_ref(ConstView x, ConstView w, std::span<const int32_t> targets,
-                              std::span<float> token_loss, const HeadGradients& gradients);
+                              std::span<float> token_loss, const HeadGradients& gradients,
+                              const VocabSplit* split);
 
 }  // namespace cria::ops

@@ -52,6 +52,21 @@ bool prefix_in_use(const std::string& folder, const std::string& prefix) {
   });
 }
 
+// `native` is 0, `native_3` is 3.
+int64_t number_of_run(const std::string& native) {
+  const std::string name = base_name(native);
+  const size_t bar = name.rfind('_');
+  return bar == std::string::npos ? 0 : std::stoll(name.substr(bar + 1));
+}
+
+void remove_half_written(const std::string& folder, const std::string& begin) {
+  for (const std::string& name : list_files(folder)) {
+    if (!name.starts_with(begin) || name.find(".part-") == std::string::npos) continue;
+    std::error_code gone;
+    std::filesystem::remove(join_path(folder, name), gone);
+  }
+}
+
 }  // namespace
 
 OutputFolders::OutputFolders(const RecipeSettings& s, int rank) {
@@ -82,10 +97,36 @@ std::string OutputFolders::native(bool resume) const {
   }
 }
 
-CkptFiles::CkptFiles(const OutputFolders& folders, const SaveSettings& save, bool resume)
+CkptFiles::CkptFiles(const OutputFolders& folders, const SaveSettings& save,
+                     const std::string& native, bool resume)
     : folders_(folders), save_(save), prefix_(save.prefix) {
-  for (int i = 1; !resume && save.whole_ckpt && prefix_in_use(folders.checkpoint, prefix_); ++i)
-    prefix_ = fmt::format("{}_{}", save.prefix, i);
+  if (!save.whole_ckpt) return;
+  const auto numbered = [&](int64_t i) {
+    return i == 0 ? save.prefix : fmt::format("{}_{}", save.prefix, i);
+  };
+  const auto in_use = [&](int64_t i) { return prefix_in_use(folders.checkpoint, numbered(i)); };
+  int64_t i = number_of_run(native);
+  while (in_use(resume ? i + 1 : i)) ++i;
+  prefix_ = numbered(i);
+}
+
+std::string CkptFiles::network_path() const {
+  return join_path(folders_.network, fmt::format("{}_rank_0-network.ckpt", prefix_));
+}
+
+std::string CkptFiles::whole_path(int64_t batch, int64_t steps_per_epoch) const {
+  const int64_t epoch = (batch - 1) / steps_per_epoch + 1;
+  const int64_t step = (batch - 1) % steps_per_epoch + 1;
+  return join_path(folders_.checkpoint, fmt::format("{}_rank_0-{}_{}.ckpt", prefix_, epoch, step));
+}
+
+bool CkptFiles::saved(int64_t batch, int64_t steps_per_epoch) const {
+  if (save_.whole_ckpt && !is_file(whole_path(batch, steps_per_epoch))) return false;
+  if (!save_.network) return true;
+  const std::string note = network_path() + std::string(kNote);
+  if (!is_file(network_path()) || !is_file(note)) return false;
+  const Json json = parse_json(read_text(note), "note", note);
+  return json.is_object() && json.contains("step") && json["step"] == batch;
 }
 
 void CkptFiles::save(const LlamaConfig& config, const TrainState& state, int64_t batch,
@@ -94,12 +135,13 @@ void CkptFiles::save(const LlamaConfig& config, const TrainState& state, int64_t
     make_folders(folders_.network);
     ConvertOptions options;
     options.format = WeightFormat::mindspore;
-    options.output = join_path(folders_.network, fmt::format("{}_rank_0-network.ckpt", prefix_));
+    options.output = network_path();
     options.dtype = state.weights.dtype();
     convert_weights(rows_of(state.weights), config, options);
     write_file(
         options.output + std::string(kNote),
         Json({{"data_begins_with_bos", data_begins_with_bos}, {"step", batch}}).dump() + "\n");
+    remove_half_written(folders_.network, prefix_);
   }
   if (save_.whole_ckpt) save_whole(config, state, batch, steps_per_epoch, loss_scale);
 }
@@ -108,7 +150,7 @@ void CkptFiles::save_whole(const LlamaConfig& /*config*/, const TrainState& stat
                            int64_t steps_per_epoch, double loss_scale) const {
   const int64_t epoch = (batch - 1) / steps_per_epoch + 1;
   const int64_t step = (batch - 1) % steps_per_epoch + 1;
-  const std::string name = fmt::format("{}_rank_0-{}_{}.ckpt", prefix_, epoch, step);
+  const std::string path = whole_path(batch, steps_per_epoch);
   make_folders(folders_.checkpoint);
   const std::pair<const char*, const ParamArena*> groups[] = {
       {"", &state.weights}, {"adam_m.", &state.m}, {"adam_v.", &state.v}};
@@ -126,13 +168,15 @@ void CkptFiles::save_whole(const LlamaConfig& /*config*/, const TrainState& stat
                      {"step_num", batch},
                      {"global_step", state.step},
                      {"loss_scale", static_cast<float>(loss_scale)}};
-  const auto writer =
-      make_mindspore_ckpt_writer(join_path(folders_.checkpoint, name), std::move(infos), options);
+  const auto writer = make_mindspore_ckpt_writer(path, std::move(infos), options);
   for (const auto bytes : contents) writer->write(bytes);
   writer->commit();
   write_file(join_path(folders_.checkpoint, "meta.json"),
-             Json({{"last_epoch", epoch}, {"last_step", step}, {"last_ckpt_file", name}}).dump());
+             Json({{"last_epoch", epoch}, {"last_step", step}, {"last_ckpt_file", base_name(path)}})
+                 .dump());
   remove_old();
+  remove_half_written(folders_.checkpoint, prefix_);
+  remove_half_written(folders_.checkpoint, "meta.json");
 }
 
 void CkptFiles::remove_old() const {
@@ -146,6 +190,17 @@ void CkptFiles::remove_old() const {
     std::filesystem::remove(path, failed);
     if (failed) warn(fmt::format("checkpoint: {}: cannot be removed: {}", path, failed.message()));
   }
+}
+
+double saved_loss_scale(const std::string& checkpoint_folder) {
+  const std::string path = join_path(checkpoint_folder, "manifest.json");
+  const Json state =
+      parse_json(parse_manifest(read_text(path), path).state_json, "checkpoint state", path);
+  const auto scale = state.find("loss_scale");
+  require<FormatError>(scale != state.end() && scale->is_object() && scale->contains("scale") &&
+                           (*scale)["scale"].is_number(),
+                       "checkpoint state: {}: no loss_scale", path);
+  return (*scale)["scale"].get<double>();
 }
 
 bool trained_with_bos(const std::string& path) {

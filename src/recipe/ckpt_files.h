@@ -20,13 +20,20 @@ struct OutputFolders {
 
 class CkptFiles {
  public:
-  /// When files of the prefix exist already, a fresh run's prefix becomes `<prefix>_1`, `_2`, ... as MindSpore does.
-  CkptFiles(const OutputFolders& folders, const SaveSettings& save, bool resume);
-  /// Writes what the settings ask for after batch `batch`; each file appears whole or not at all. Throws IoError.
+  /// When files of the prefix exist already, a fresh run's prefix becomes `<prefix>_1`, `_2`, ... as MindSpore does; a resumed run
+  /// keeps its own. `native` is the run's folder of native checkpoints: the number in its name tells the runs of one output apart.
+  CkptFiles(const OutputFolders& folders, const SaveSettings& save, const std::string& native,
+            bool resume);
+  /// Writes what the settings ask for after batch `batch`; each file appears whole or not at all, and what a killed
+  /// run left half-written goes. Throws IoError.
   void save(const LlamaConfig& config, const TrainState& state, int64_t batch,
             int64_t steps_per_epoch, double loss_scale, bool data_begins_with_bos) const;
+  /// Whether all that save() writes after this batch is there: a run may die between the native checkpoint and these files.
+  [[nodiscard]] bool saved(int64_t batch, int64_t steps_per_epoch) const;
 
  private:
+  [[nodiscard]] std::string network_path() const;
+  [[nodiscard]] std::string whole_path(int64_t batch, int64_t steps_per_epoch) const;
   void save_whole(const LlamaConfig& config, const TrainState& state, int64_t batch,
                   int64_t steps_per_epoch, double loss_scale) const;
   void remove_old() const;
@@ -34,6 +41,9 @@ class CkptFiles {
   SaveSettings save_;
   std::string prefix_;
 };
+
+/// The loss scale that a native training checkpoint goes on with.
+double saved_loss_scale(const std::string& checkpoint_folder);
 
 /// Whether the data that these weights were trained on began with bos: a note beside a network file, or the state of a
 /// training checkpoint. False when nothing is known.

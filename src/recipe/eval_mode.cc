@@ -33,6 +33,7 @@ int run_eval(const RecipeSettings& s, RecipeLog& log) {
                    shown = done;
                  });
   }
+  log.keep();
   log.info(fmt::format("PerplexityMetric = {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}",
                        python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
   log.info(

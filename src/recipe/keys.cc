@@ -213,8 +213,12 @@ void apply_override(YamlNode& root, std::string_view dotted, std::string_view va
   require(folder != nullptr && folder->is_map(), "config: --{}: the configuration has no \"{}\"",
           escaped(dotted, 80), escaped(dotted.substr(0, last), 80));
   const bool json = value.starts_with('[') || value.starts_with('{') || value.starts_with('"');
-  YamlNode node =
-      json ? parse_yaml(value, fmt::format("--{}", dotted)) : plain_scalar(std::string(value));
+  YamlNode node;
+  try {
+    node = json ? parse_yaml(value, fmt::format("--{}", dotted)) : plain_scalar(std::string(value));
+  } catch (const FormatError& e) {
+    throw UsageError(e.what());  // it stands on the command line, not in a file
+  }
   set_key(root, dotted, std::move(node));
 }
 

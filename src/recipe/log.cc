@@ -7,6 +7,7 @@
 #include <cmath>
 #include <ctime>
 #include <filesystem>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -40,13 +41,17 @@ void rotate(const std::string& path) {
 
 }  // namespace
 
-RecipeLog::RecipeLog(const std::string& folder) {
-  if (folder.empty()) return;
-  make_folders(folder);
-  const std::string path = join_path(folder, "info.log");
+RecipeLog::RecipeLog(const std::string& folder) : folder_(folder) {}
+
+void RecipeLog::keep() {
+  if (folder_.empty() || file_ != nullptr) return;
+  make_folders(folder_);
+  const std::string path = join_path(folder_, "info.log");
   rotate(path);
   file_ = std::fopen(path.c_str(), "ae");
   require<IoError>(file_ != nullptr, "log: {}: cannot be opened for writing", path);
+  fmt::print(file_, "{}", std::exchange(lines_, {}));
+  std::fflush(file_);
 }
 RecipeLog::~RecipeLog() {
   if (file_ != nullptr) std::fclose(file_);
@@ -57,12 +62,17 @@ void RecipeLog::info(const std::string& text, const std::source_location& where)
   const std::string place = fmt::format("{}:{}", base_name(where.file_name()), where.line());
   fmt::print("{} - mindformers[{}] - INFO - {}\n", time, place, text);
   std::fflush(stdout);
-  if (file_ == nullptr) return;
+  if (folder_.empty()) return;
   // The function's bare name, as Python has it.
   std::string function = where.function_name();
   function = function.substr(0, function.find('('));
   function = function.substr(function.find_last_of(": ") + 1);
-  fmt::print(file_, "[INFO] {} [{}] {}: {}\n", time, place, function, text);
+  const std::string line = fmt::format("[INFO] {} [{}] {}: {}\n", time, place, function, text);
+  if (file_ == nullptr) {
+    lines_ += line;
+    return;
+  }
+  fmt::print(file_, "{}", line);
   std::fflush(file_);
 }
 

@@ -11,7 +11,7 @@ namespace cria::recipe {
 
 class RecipeLog {
  public:
-  /// `folder` gets info.log, to which lines are added; an older one over 50 MB moves to info.log.1 and so on to .5. Empty: stdout only.
+  /// Lines go to stdout at once. Empty folder: stdout only.
   explicit RecipeLog(const std::string& folder);
   ~RecipeLog();
   RecipeLog(const RecipeLog&) = delete;
@@ -19,8 +19,13 @@ class RecipeLog {
   /// stdout: `2024-05-29 10:11:12,345 - mindformers[file:line] - INFO - text`; the file: `[INFO] time [file:line] func: text`.
   void info(const std::string& text,
             const std::source_location& where = std::source_location::current());
+  /// From here on the file is written too, first with the lines so far: called when all input is known to be good, so
+  /// that a refused run leaves no file. Lines are added to the folder's info.log; one over 50 MB moves to info.log.1 and so on
+  /// to .5. Throws IoError.
+  void keep();
 
  private:
+  std::string folder_, lines_;  // until keep()
   std::FILE* file_ = nullptr;
 };
 

@@ -32,6 +32,12 @@ std::vector<std::string> all_prompts(const std::vector<std::string>& given) {
           "run: predict needs a prompt; try: --predict_data 'I love Beijing,because'");
   if (given.size() != 1 || !is_file(given[0])) return given;
   const std::string text = read_text(given[0], 64 << 20);
+  if (const auto bad = find_invalid_utf8(text)) {
+    throw FormatError(describe({.what = "run",
+                                .path = given[0],
+                                .offset = static_cast<int64_t>(*bad),
+                                .reason = "prompts are not valid UTF-8"}));
+  }
   std::vector<std::string> prompts;
   for (size_t at = 0; at < text.size();) {
     const size_t end = std::min(text.find('\n', at), text.size());
@@ -144,6 +150,7 @@ int run_predict(const RecipeSettings& s, RecipeLog& log, bool repeat_result) {
   }
   const std::string result = python_results(batches);
   write_file(s.predict.save_file, result);
+  log.keep();
   log.info(fmt::format("output result is: {}", result));
   log.info(fmt::format("output result is saved at: {}", s.predict.save_file));
   log.info(".........Predict Over!.............");

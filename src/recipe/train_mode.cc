@@ -155,20 +155,25 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
     state.start(exec);
   }
   Evaluator evaluator(s, state.weights, settings.pipeline, groups, exec, log);
-  double loss_scale = s.loss_scale.value;
-  RecipeReporter reporter(log, s, plan.steps_per_epoch, [&](const StepReport& step) {
-    loss_scale = step.loss_scale;
-    evaluator.after(step);
-  });
+  RecipeReporter reporter(log, s, plan.steps_per_epoch,
+                          [&](const StepReport& step) { evaluator.after(step); });
   Trainer trainer(state, settings, source, groups, exec, reporter);
   if (s.resume) {
     require<MismatchError>(trainer.resume(from), "run: {}: No checkpoint could be resumed.",
                            native);
   }
-  const CkptFiles files(folders, s.save, s.resume);
+  log.keep();
+  const CkptFiles files(folders, s.save, native, s.resume);
+  // Always after the native checkpoint of the same step, which knows the loss scale.
   const ExtraSave extra = [&](int64_t batch) {
+    const double loss_scale = saved_loss_scale(checkpoint_folder(native, batch));
     files.save(config, state, batch, plan.steps_per_epoch, loss_scale, data.begins_with_bos);
   };
+  // A run that was killed may have left its last step without the recipe's files.
+  const int64_t done = trainer.batches_done();
+  if (s.resume && s.save.wanted && is_folder(checkpoint_folder(native, done)) &&
+      !files.saved(done, plan.steps_per_epoch))
+    extra(done);
   const TrainResult result = trainer.run(s.save.wanted ? extra : ExtraSave());
   if (!result.stopped_by_signal) return 0;
   log.info(fmt::format("Stopped by a signal after step {}; --resume True goes on", result.batches));

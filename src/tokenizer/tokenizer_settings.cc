@@ -18,8 +18,7 @@ namespace {
                               .found = escaped(found)}));
 }
 
-Json read_object(const std::string& path) {
-  const std::string text = read_text(path);
+Json parse_object(std::string_view text, const std::string& path) {
   Json json = parse_json(text, "read tokenizer settings", path);
   if (!json.is_object()) refuse(path, "not a JSON object", text);
   return json;
@@ -69,23 +68,32 @@ void read_template(const Json& json, Vocabulary& v) {
 
 }  // namespace
 
+void parse_tokenizer_config(std::string_view text, const std::string& path, Vocabulary& v) {
+  const Json json = parse_object(text, path);
+  read_named(json, "bos_token", path, v, v.bos);
+  read_named(json, "eos_token", path, v, v.eos);
+  read_named(json, "pad_token", path, v, v.pad);
+  read_template(json, v);
+}
+
+std::vector<TokenId> parse_generation_config(std::string_view text, const std::string& path,
+                                             Vocabulary& v) {
+  std::vector<TokenId> ends, ignored;
+  const Json json = parse_object(text, path);
+  read_ids(json, "bos_token_id", path, v, v.bos, ignored);
+  read_ids(json, "eos_token_id", path, v, v.eos, ends);
+  read_ids(json, "pad_token_id", path, v, v.pad, ignored);
+  return ends;
+}
+
 void read_tokenizer_settings(const std::string& folder, Vocabulary& v) {
   for (const char* name : {"special_tokens_map.json", "tokenizer_config.json"}) {
     const std::string path = join_path(folder, name);
-    if (!is_file(path)) continue;
-    const Json json = read_object(path);
-    read_named(json, "bos_token", path, v, v.bos);
-    read_named(json, "eos_token", path, v, v.eos);
-    read_named(json, "pad_token", path, v, v.pad);
-    read_template(json, v);
+    if (is_file(path)) parse_tokenizer_config(read_text(path), path, v);
   }
-  std::vector<TokenId> ends, ignored;
-  if (const std::string path = join_path(folder, "generation_config.json"); is_file(path)) {
-    const Json json = read_object(path);
-    read_ids(json, "bos_token_id", path, v, v.bos, ignored);
-    read_ids(json, "eos_token_id", path, v, v.eos, ends);
-    read_ids(json, "pad_token_id", path, v, v.pad, ignored);
-  }
+  std::vector<TokenId> ends;
+  if (const std::string path = join_path(folder, "generation_config.json"); is_file(path))
+    ends = parse_generation_config(read_text(path), path, v);
   set_end_of_turn(v, ends);
   if (const std::string path = join_path(folder, "chat_template.jinja"); is_file(path))
     v.chat_template = read_text(path, 1 << 20);

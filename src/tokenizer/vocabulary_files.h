@@ -28,6 +28,11 @@ Vocabulary parse_tokenizer_json(std::string_view bytes, const std::string& path)
 /// tokenizer_config.json, special_tokens_map.json, generation_config.json and chat_template.jinja of
 /// `folder`, where they exist.
 void read_tokenizer_settings(const std::string& folder, Vocabulary& vocabulary);
+/// The text of tokenizer_config.json or special_tokens_map.json: special tokens by their text.
+void parse_tokenizer_config(std::string_view text, const std::string& path, Vocabulary& vocabulary);
+/// The text of generation_config.json: special tokens by id. Answers the ids that end a reply.
+std::vector<TokenId> parse_generation_config(std::string_view text, const std::string& path,
+                                             Vocabulary& vocabulary);
 
 /// tokenizer.ggml.* of the kinds `llama-bpe`, `smollm` and `gpt-2`.
 Vocabulary read_gguf_vocabulary(const GgufReader& gguf);

@@ -187,16 +187,17 @@ void Trainer::Impl::forward_backward(StepReport& report, ExactSum& loss) {
 void Trainer::Impl::agree(StepReport& report, ExactSum& loss, ExactSum& squares) {
   std::vector<int64_t> message = {signals->stop_asked() ? 1 : 0, signals->take_save_asked() ? 1 : 0};
   for (ExactSum* sum : {&loss, &squares}) {
-    sum->normalise();
-    message.insert(message.end(), sum->limbs().begin(), sum->limbs().end());
+    const std::span<const int64_t> limbs = sum->limbs();
+    message.insert(message.end(), limbs.begin(), limbs.end());
   }
   groups.world.all_reduce(message);
   stop_asked = message[0] > 0;
   save_asked = message[1] > 0;
   std::span<int64_t> rest(message.begin() + 2, message.end());
   for (ExactSum* sum : {&loss, &squares}) {
-    std::ranges::copy(rest.first(sum->limbs().size()), sum->limbs().begin());
-    rest = rest.subspan(sum->limbs().size());
+    const std::span<int64_t> limbs = sum->limbs();
+    std::ranges::copy(rest.first(limbs.size()), limbs.begin());
+    rest = rest.subspan(limbs.size());
   }
   report.loss = loss.value() / static_cast<double>(std::max<int64_t>(1, report.trained_tokens));
   report.grad_norm = std::sqrt(squares.value()) / report.loss_scale;

@@ -133,6 +133,17 @@ TEST(AtomicFile, SeekLeavesZerosAndWriteAtDoesNotMoveTheEnd) {
   EXPECT_EQ(read_text(folder / "out"), std::string("hEAd\0\0\0\0tail!", 13));
 }
 
+TEST(AtomicFile, WriteAtGoesOverBytesThatAreStillBuffered) {
+  const TemporaryFolder folder;
+  AtomicFile file(folder / "out");
+  file.write("abcdef");
+  file.write_at(2, std::as_bytes(std::span("CD", 2)));
+  file.write("g");
+  file.write_at(6, std::as_bytes(std::span("G", 1)));
+  file.commit();
+  EXPECT_EQ(read_text(folder / "out"), "abCDefG");
+}
+
 TEST(AtomicFile, FailsWithoutAParentFolderAndOntoAFolder) {
   const TemporaryFolder folder;
   EXPECT_THROW(AtomicFile(folder / "none/out"), IoError);

@@ -11,11 +11,12 @@ namespace cria {
 
 class TemporaryFolder {
  public:
-  TemporaryFolder() {
-    std::string name =
-        (std::filesystem::temp_directory_path() / ("cria_test_" + std::string(6, 'X'))).string();
-    if (mkdtemp(name.data()) == nullptr) std::abort();
-    path_ = name;
+  TemporaryFolder() : TemporaryFolder(std::filesystem::temp_directory_path()) {}
+  /// On a disk of memory where there is one: for tests that save often and do not ask whether a disk keeps what was synced.
+  static TemporaryFolder in_memory() {
+    return TemporaryFolder(std::filesystem::is_directory("/dev/shm")
+                               ? "/dev/shm"
+                               : std::filesystem::temp_directory_path());
   }
   ~TemporaryFolder() {
     std::error_code ignored;
@@ -29,6 +30,11 @@ class TemporaryFolder {
   [[nodiscard]] std::string path() const { return path_.string(); }
 
  private:
+  explicit TemporaryFolder(const std::filesystem::path& parent) {
+    std::string name = (parent / ("cria_test_" + std::string(6, 'X'))).string();
+    if (mkdtemp(name.data()) == nullptr) std::abort();
+    path_ = name;
+  }
   std::filesystem::path path_;
 };
 

@@ -79,6 +79,16 @@ INSTANTIATE_TEST_SUITE_P(
                    "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --lr fast"},
         BadCommand{4,
                    "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/no/such/y"},
+        BadCommand{2,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --beta1 1"},
+        BadCommand{2,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --eps 0"},
+        BadCommand{2,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y "
+                   "--weight_decay -1"},
+        BadCommand{2,
+                   "probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y "
+                   "--max_grad_norm nan"},
         BadCommand{2, "tokenize"}, BadCommand{2, "tokenize --vocab_file {i}/tok.model"},
         BadCommand{3, "tokenize --vocab_file {i}/tok.model --input {i}/tok.model --output {o}/y"},
         BadCommand{

@@ -68,7 +68,7 @@ class Mutated : public testing::TestWithParam<Kind> {};
 
 TEST_P(Mutated, LoadsOrThrowsErrorSoon) {
   const std::string good = test::slurp(valid_files() + "/" + GetParam().good);
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = TemporaryFolder::in_memory();
   const std::string path = folder / GetParam().good;
   std::mt19937 random(20240229);
   int refused = 0;
@@ -105,7 +105,7 @@ const std::vector<Kind> kKinds = {
     {"config.json", [](const std::string& p) { (void)parse_hf_config(read_text(p), p); }},
     {"alpaca.json",
      [](const std::string& p) {
-       const TemporaryFolder out;
+       const TemporaryFolder out = TemporaryFolder::in_memory();
        convert_alpaca(p, out / "y.json");
      }},
     {"conversations.json", [](const std::string& p) {

@@ -4,40 +4,46 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
+#include <csignal>
 #include <sstream>
 
-#include "base/temporary_folder.h"
 #include "formats/files.h"
 
 namespace cria::e2e {
 
-Outcome run(const std::vector<std::string>& words) {
-  const TemporaryFolder folder;
-  const std::string out = folder / "out", err = folder / "err";
+Program::Program(const std::vector<std::string>& words, const std::string& folder) {
+  const std::string out = said_ / "out", err = said_ / "err";
   std::string program = CRIA_PROGRAM;
   std::vector<std::string> copy = words;
   std::vector<char*> argv = {program.data()};
   for (std::string& w : copy) argv.push_back(w.data());
   argv.push_back(nullptr);
-  const auto start = std::chrono::steady_clock::now();
-  const pid_t child = fork();
-  if (child == 0) {
-    const int o = open(out.c_str(), O_WRONLY | O_CREAT, 0600);
-    const int e = open(err.c_str(), O_WRONLY | O_CREAT, 0600);
-    const int nothing = open("/dev/null", O_RDONLY);
-    dup2(nothing, 0);
-    dup2(o, 1);
-    dup2(e, 2);
-    alarm(60);
-    execv(program.c_str(), argv.data());
-    _exit(127);
-  }
+  process_ = fork();
+  if (process_ != 0) return;
+  const int o = open(out.c_str(), O_WRONLY | O_CREAT, 0600);
+  const int e = open(err.c_str(), O_WRONLY | O_CREAT, 0600);
+  const int nothing = open("/dev/null", O_RDONLY);
+  dup2(nothing, 0);
+  dup2(o, 1);
+  dup2(e, 2);
+  if (!folder.empty() && chdir(folder.c_str()) != 0) _exit(126);
+  alarm(60);
+  execv(program.c_str(), argv.data());
+  _exit(127);
+}
+
+void Program::signal(int number) const { kill(process_, number); }
+
+std::string Program::out() const {
+  return is_file(said_ / "out") ? test::slurp(said_ / "out") : "";
+}
+
+Outcome Program::wait() {
   int status = 0;
-  waitpid(child, &status, 0);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), test::slurp(out),
-          test::slurp(err), took.count()};
+  waitpid(process_, &status, 0);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start_;
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status),
+          test::slurp(said_ / "out"), test::slurp(said_ / "err"), took.count()};
 }
 
 std::vector<std::string> words_of(std::string text, const std::string& x, const std::string& i,

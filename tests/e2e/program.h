@@ -1,8 +1,13 @@
 // Runs the built program as a user does, and keeps all that it said.
 #pragma once
 
+#include <sys/types.h>
+
+#include <chrono>
 #include <string>
 #include <vector>
+
+#include "base/temporary_folder.h"
 
 namespace cria::e2e {
 
@@ -12,8 +17,25 @@ struct Outcome {
   double seconds = 0;
 };
 
-/// Starts `cria` with these words and waits for it; one that takes 60 s is killed.
-Outcome run(const std::vector<std::string>& words);
+/// A running program; one that takes 60 s is killed.
+class Program {
+ public:
+  /// Starts `cria` with these words, in `folder` when one is given.
+  explicit Program(const std::vector<std::string>& words, const std::string& folder = {});
+  void signal(int number) const;
+  /// What it printed so far.
+  [[nodiscard]] std::string out() const;
+  Outcome wait();
+
+ private:
+  TemporaryFolder said_;
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  pid_t process_ = -1;
+};
+
+inline Outcome run(const std::vector<std::string>& words, const std::string& folder = {}) {
+  return Program(words, folder).wait();
+}
 
 /// Words separated by blanks, with {x}, {i} and {o} replaced.
 std::vector<std::string> words_of(std::string text, const std::string& x, const std::string& i,

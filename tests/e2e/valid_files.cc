@@ -69,6 +69,25 @@ void make_data(const std::string& folder) {
   writer->commit();
 }
 
+// The shape and the ids of tiny/ and rows.mindrecord.
+constexpr const char* kRun = R"(
+runner_config: {epochs: 1, batch_size: 1, sink_mode: False}
+lr_schedule: {type: CosineWithWarmUpLR, learning_rate: 1.e-3, warmup_steps: 1}
+train_dataset:
+  data_loader: {type: MindDataset, dataset_dir: "", shuffle: True}
+  input_columns: ["input_ids", "labels"]
+eval_dataset:
+  data_loader: {type: MindDataset, dataset_dir: "", shuffle: False}
+  input_columns: ["input_ids", "labels"]
+use_parallel: False
+callbacks: [{type: CheckpointMonitor, prefix: tiny, save_checkpoint_steps: 1}]
+model:
+  model_config: {seq_length: 256, hidden_size: 64, intermediate_size: 192, num_layers: 2, num_heads: 4,
+    n_kv_heads: 2, vocab_size: 512, bos_token_id: 256, eos_token_id: 257, pad_token_id: 258,
+    theta: 500000.0, compute_dtype: float32, param_init_type: float32, do_sample: False}
+processor: {tokenizer: {type: Llama3Tokenizer, vocab_file: ""}}
+)";
+
 }  // namespace
 
 const std::string& valid_files() {
@@ -76,6 +95,7 @@ const std::string& valid_files() {
   static const std::string path = [] {
     make_weights(folder.path());
     make_data(folder.path());
+    test::spew(folder / "run.yaml", kRun);
     std::filesystem::create_directory(folder / "empty_folder");
     return folder.path();
   }();

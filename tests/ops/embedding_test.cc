@@ -90,6 +90,53 @@ TEST(EmbeddingBackward, SameBitsForAnyNumberOfThreads) {
   });
 }
 
+TEST(Embedding, SlicesOfTheVocabularyAddUpToTheWhole) {
+  const auto tokens = static_cast<int64_t>(kIds.size());
+  const Tensor table = random_matrix(DType::f32, kVocab, 37, 1);
+  const Tensor dout = random_matrix(DType::f32, tokens, 37, 2);
+  Tensor whole(DType::f32, tokens, 37), dwhole = random_matrix(DType::f32, kVocab, 37, 3);
+  Tensor dsliced = random_matrix(DType::f32, kVocab, 37, 3);
+  embedding(kIds, table, whole, fast());
+  embedding_backward(kIds, dout, dwhole, fast());
+  for (const Exec& exec : {fast(), reference()}) {
+    std::vector<int> found(kIds.size());
+    for (const auto& [first, rows] : {std::pair<int64_t, int64_t>{0, 3}, {3, 1}, {4, 7}}) {
+      Tensor out = random_matrix(DType::f32, tokens, 37, 4);  // must be written over
+      embedding(kIds, table.view().row_range(first, rows), out, exec, first, kVocab);
+      for (int64_t t = 0; t < tokens; ++t) {
+        const int64_t row = kIds[static_cast<size_t>(t)] - first;
+        const bool here = row >= 0 && row < rows;
+        found[static_cast<size_t>(t)] += here;
+        for (int64_t i = 0; i < 37; ++i) {
+          EXPECT_EQ(number_at(out, t, i), here ? number_at(whole, t, i) : 0);
+        }
+      }
+      if (exec.reference) continue;
+      embedding_backward(kIds, dout, dsliced.view().row_range(first, rows), exec, first, kVocab);
+    }
+    for (const int n : found) EXPECT_EQ(n, 1);
+  }
+  EXPECT_TRUE(same_bits(dsliced, dwhole));
+}
+
+TEST(EmbeddingBackward, OfASliceAgreesWithTheReference) {
+  const Tensor dout = random_matrix(DType::f32, static_cast<int64_t>(kIds.size()), 37, 2);
+  Tensor fast_sum(DType::f32, 4, 37), expected(DType::f32, 4, 37);
+  embedding_backward(kIds, dout, fast_sum, fast(), 3, kVocab);
+  embedding_backward(kIds, dout, expected, reference(), 3, kVocab);
+  expect_close(fast_sum.view(), expected.view(), 0, 5 * 5 * 0x1p-24);
+}
+
+TEST(Embedding, RefusesSlicesAndIdsOutsideTheVocabulary) {
+  Tensor table(DType::f32, 4, 4), out(DType::f32, 1, 4);
+  const std::vector<int32_t> beyond = {static_cast<int32_t>(kVocab)}, inside = {0};
+  EXPECT_THROW(embedding(beyond, table, out, fast(), 4, kVocab), UsageError);
+  EXPECT_THROW(embedding_backward(beyond, out, table, fast(), 4, kVocab), UsageError);
+  EXPECT_THROW(embedding(inside, table, out, fast(), 8, kVocab), UsageError);
+  EXPECT_THROW(embedding(inside, table, out, fast(), -1, kVocab), UsageError);
+  EXPECT_THROW(embedding(inside, table, out, fast(), 4), UsageError);
+}
+
 TEST(Embedding, RefusesIdsOutsideTheTable) {
   Tensor table(DType::f32, kVocab, 4), out(DType::f32, 2, 4);
   for (const int32_t bad : {-1, static_cast<int32_t>(kVocab), INT32_MIN}) {

@@ -58,6 +58,28 @@ TEST(SquaredNorm, SameBitsForAnyNumberOfThreads) {
   });
 }
 
+TEST(AddSquaredNorm, HasTheSameBitsHoweverRowsAreCutAndOrdered) {
+  const Tensor x = random_matrix(DType::f32, 300, 77, 1);
+  ExactSum whole, reference_sum;
+  add_squared_norm(x, whole, fast());
+  add_squared_norm(x, reference_sum, reference());
+  const double expected = whole.value();
+  EXPECT_NEAR(expected, squared_norm(x, reference()), expected * 400 * 0x1p-53);
+  EXPECT_NEAR(expected, reference_sum.value(), expected * 77 * 0x1p-53);
+  bool plain_differs = false;
+  for (const int64_t cut : {1, 7, 100, 299}) {
+    const ConstView head = x.view().row_range(0, cut), tail = x.view().row_range(cut, 300 - cut);
+    ExactSum sum, other;
+    add_squared_norm(tail, sum, fast());
+    add_squared_norm(head, other, fast());
+    sum.merge(other);
+    EXPECT_EQ(sum.value(), expected);
+    plain_differs = plain_differs || squared_norm(tail, fast()) + squared_norm(head, fast()) !=
+                                         squared_norm(x, fast());
+  }
+  EXPECT_TRUE(plain_differs);  // else the cuts would prove nothing
+}
+
 TEST(SquaredNorm, OfNothingIsZeroAndOfHalvesAnError) {
   Tensor none(DType::f32, 0, 5), half(DType::f16, 1, 5);
   EXPECT_EQ(squared_norm(none, fast()), 0);

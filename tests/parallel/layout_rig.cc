@@ -147,7 +147,6 @@ class Rig {
       std::memcpy(grads.all().data, before_exchange.view().data, before_exchange.size_bytes());
     ExactSum squares;
     add_squared_gradients(state_, grads, groups_.grid, squares, exec_);
-    squares.normalise();
     groups_.world.all_reduce(squares.limbs());
     optimizer_step(state_, grads, settings_.optimizer, settings_.schedule.lr,
                    std::sqrt(squares.value()), 1, exec_);

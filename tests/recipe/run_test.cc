@@ -7,67 +7,18 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/random.h"
 #include "base/temporary_folder.h"
 #include "checkpoint/train_checkpoint.h"
-#include "formats/mindrecord.h"
+#include "recipe/tiny_recipe.h"
 
 namespace cria::recipe {
 namespace {
 
-constexpr const char* kConfig = R"(
-seed: 3
-runner_config: {epochs: 2, batch_size: 2, sink_mode: False}
-optimizer: {type: AdamW, beta1: 0.9, beta2: 0.99, eps: 1.e-8}
-lr_schedule: {type: CosineWithWarmUpLR, learning_rate: 1e-2, warmup_steps: 2}
-train_dataset:
-  data_loader: {type: MindDataset, dataset_dir: "", shuffle: True}
-  input_columns: ["input_ids", "labels"]
-eval_dataset:
-  data_loader: {dataset_dir: "", shuffle: False}
-  input_columns: ["input_ids", "labels"]
-use_parallel: False
-recompute_config: {recompute: True}
-callbacks:
-  - type: CheckpointMointor
-    prefix: tiny
-    save_checkpoint_steps: 2
-    keep_checkpoint_max: 3
-    checkpoint_format: ckpt
-model:
-  model_config:
-    seq_length: 12
-    hidden_size: 16
-    num_layers: 2
-    num_heads: 4
-    n_kv_heads: 2
-    intermediate_size: 24
-    vocab_size: 40
-    bos_token_id: 1
-    eos_token_id: 2
-    pad_token_id: 0
-    compute_dtype: float32
-    param_init_type: bfloat16
-)";
-
 class RecipeRun : public ::testing::Test {
  protected:
   void SetUp() override {
-    write_file(folder_ / "c.yaml", kConfig);
-    MindRecordWriter writer(folder_ / "d.mindrecord",
-                            {"qa",
-                             {{"input_ids", MindRecordColumn::Type::int32, {-1}, true},
-                              {"labels", MindRecordColumn::Type::int32, {-1}, true}}});
-    for (uint64_t row = 0; row < 9; ++row) {
-      std::vector<int32_t> ids = {1}, labels = {-100};
-      for (uint64_t t = 1; t < 13; ++t) {
-        ids.push_back(static_cast<int32_t>(3 + random_bits(5, row, t) % 37));
-        labels.push_back(t < 4 ? -100 : ids.back());
-      }
-      const std::span<const int32_t> columns[] = {ids, labels};
-      writer.write_row(columns);
-    }
-    writer.commit();
+    write_file(folder_ / "c.yaml", test::kTinyRecipe);
+    test::write_tiny_records(folder_ / "d.mindrecord");
   }
   // Output of a run goes to a folder of its own, by the recipe's own variable.
   int run(const std::string& output, std::vector<std::string> more) {
@@ -100,7 +51,7 @@ class RecipeRun : public ::testing::Test {
       all += bytes(root, std::string(file) + ".safetensors");
     return all;
   }
-  TemporaryFolder folder_;
+  TemporaryFolder folder_ = TemporaryFolder::in_memory();
   std::string text_, message_;
 };
 
@@ -135,6 +86,9 @@ TEST_F(RecipeRun, writesTheRecipesLayoutAndLines) {
         "{ Epoch:[  1/  2], step:[    1/    4], loss:[", "overflow cond: False, loss_scale: 1.0",
         "......Saving ckpt......", ".........Training Over!............."})
     EXPECT_NE(text_.find(line), std::string::npos) << line;
+  const std::string log = bytes("out", "log/rank_0/info.log");
+  for (const char* line : {"train with ", "{ Epoch:[  1/  2]", "Training Over!"})
+    EXPECT_NE(log.find(line), std::string::npos) << line;
   // A second fresh run leaves the first one's files alone.
   ASSERT_EQ(run("out", {"--max_steps", "1"}), 0) << message_;
   EXPECT_TRUE(is_file(checkpoints + "tiny_1_rank_0-1_1.ckpt"));
@@ -157,6 +111,42 @@ TEST_F(RecipeRun, evaluatesItsOwnNetworkFileAndTheTrainingCheckpoint) {
     results[i] = text_.substr(at, text_.find('\n', at) - at);
   }
   EXPECT_EQ(results[0], results[1]);
+}
+
+TEST_F(RecipeRun, evaluatesWhileItTrains) {
+  const auto evaluated = [&](const std::string& output, const std::string& keys) {
+    write_file(folder_ / "c.yaml", std::string(test::kTinyRecipe) + keys);
+    EXPECT_EQ(run(output, {"--eval_dataset", folder_ / "d.mindrecord"}), 0) << message_;
+    std::vector<std::string> lines;
+    const std::string begin = "Eval result at step ";
+    for (size_t at = 0; (at = text_.find(begin, at)) != std::string::npos; ++at)
+      lines.push_back(text_.substr(at + begin.size(), text_.find('\n', at) - at - begin.size()));
+    return lines;
+  };
+  const auto by_step = evaluated("steps", "do_eval: True\neval_step_interval: 3\n");
+  ASSERT_EQ(by_step.size(), 2U);
+  EXPECT_TRUE(by_step[0].starts_with("3: {'PerplexityMetric': {'loss': ")) << by_step[0];
+  EXPECT_TRUE(by_step[1].starts_with("6: ")) << by_step[1];
+  const auto by_epoch =
+      evaluated("epochs", "do_eval: True\neval_step_interval: -1\neval_epoch_interval: 2\n");
+  ASSERT_EQ(by_epoch.size(), 1U);
+  EXPECT_EQ(evaluated("none", "do_eval: False\neval_step_interval: 3\n").size(), 0U);
+  // Looking changes nothing, and sees what eval mode sees.
+  EXPECT_EQ(state("steps", 8), state("none", 8));
+  ASSERT_EQ(run("eval", {"--run_mode", "eval", "--eval_dataset", folder_ / "d.mindrecord",
+                         "--load_checkpoint",
+                         folder_ / "epochs/checkpoint_network/rank_0/tiny_rank_0-network.ckpt"}),
+            0)
+      << message_;
+  EXPECT_NE(text_.find("PerplexityMetric = " + by_epoch[0].substr(3)), std::string::npos)
+      << by_epoch[0];
+}
+
+TEST_F(RecipeRun, anEvaluationWithoutDataIsRefusedBeforeTraining) {
+  write_file(folder_ / "c.yaml", std::string(test::kTinyRecipe) + "do_eval: True\n");
+  EXPECT_EQ(run("bad", {}), 2);
+  EXPECT_NE(message_.find("eval_dataset"), std::string::npos) << message_;
+  EXPECT_FALSE(is_folder(folder_ / "bad/checkpoint"));
 }
 
 TEST_F(RecipeRun, threeNonFiniteStepsInARowEndWithEight) {
