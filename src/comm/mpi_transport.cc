@@ -92,7 +92,6 @@ class MpiTransport : public Transport {
     return std::make_unique<MpiTransfer>(
         mpi_, mpi_.receive(peer, channel, bytes.data(), bytes.size()), peer);
   }
-  void abort(int exit_code) override { mpi_.abort(exit_code); }
 
  private:
   const CriaMpiTable& mpi_;

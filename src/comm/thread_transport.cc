@@ -114,7 +114,6 @@ class ThreadTransport : public Transport {
   std::unique_ptr<Transfer> receive(int peer, int channel, std::span<std::byte> bytes) override {
     return std::make_unique<ThreadReceive>(boxes_, Mailboxes::Key{peer, rank_, channel}, bytes);
   }
-  void abort(int /*exit_code*/) override { boxes_.fail(rank_); }
 
  private:
   Mailboxes& boxes_;
@@ -132,7 +131,6 @@ class SelfTransport : public Transport {
   std::unique_ptr<Transfer> receive(int peer, int channel, std::span<std::byte> bytes) override {
     return inner_.receive(peer, channel, bytes);
   }
-  void abort(int /*exit_code*/) override {}
 
  private:
   Mailboxes boxes_;

@@ -30,9 +30,6 @@ class Transport {
   /// `channel`: 0 to 2^20 - 1; keeps streams of messages between the same ranks apart.
   virtual std::unique_ptr<Transfer> send(int peer, int channel, std::span<const std::byte> bytes) = 0;
   virtual std::unique_ptr<Transfer> receive(int peer, int channel, std::span<std::byte> bytes) = 0;
-  /// Ends the whole run, all ranks, with this exit code. Does not return where the transport can do that; does nothing where
-  /// an exception in one rank is all there is (threads, one rank).
-  virtual void abort(int exit_code) = 0;
 };
 
 /// One rank that is alone.

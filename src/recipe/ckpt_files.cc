@@ -9,8 +9,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "checkpoint/convert.h"
 #include "checkpoint/manifest.h"
+#include "checkpoint/part_strategy.h"
 #include "formats/mindspore_ckpt.h"
 
 namespace cria::recipe {
@@ -18,26 +18,35 @@ namespace {
 
 constexpr std::string_view kNote = ".cria.json";  // appended to the network file's name
 
-std::span<const std::byte> bytes_of_param(const ParamArena& arena, int64_t i) {
-  const ConstView v = arena[i];
+std::span<const std::byte> bytes_of_rows(ConstView v) {
   return {static_cast<const std::byte*>(v.data),
           static_cast<size_t>(bytes_of(v.dtype, v.elements()))};
 }
 
-// The head of a tied model is written as a copy of the embedding: MindFormers has no tied models.
-std::vector<std::pair<std::string, int64_t>> named_parameters(const ParamArena& arena) {
-  std::vector<std::pair<std::string, int64_t>> names;
-  for (int64_t i = 0; i < std::ssize(arena.params()); ++i)
-    names.emplace_back(
-        to_dialect(Dialect::mindformers, arena.params()[static_cast<size_t>(i)].name), i);
-  if (arena.index().tied()) names.emplace_back("lm_head.weight", arena.index().embed_tokens());
-  return names;
+/// Writes the rank's slices of these groups: a prefix of names and an arena each.
+void write_slices(const std::string& path, const TrainState& state,
+                  std::span<const std::pair<const char*, const ParamArena*>> groups,
+                  std::vector<MindsporeScalar> scalars) {
+  std::vector<TensorInfo> infos;
+  std::vector<std::span<const std::byte>> contents;
+  for (const auto& [group, arena] : groups) {
+    for (const RecipeParam& p : recipe_params(*arena)) {
+      infos.push_back(
+          {group + p.name, arena->dtype(), state.m.params()[static_cast<size_t>(p.index)].size});
+      contents.push_back(bytes_of_rows(state.rows_of_state(*arena, p.index)));
+    }
+  }
+  MindsporeWriteOptions options;
+  options.scalars = std::move(scalars);
+  const auto writer = make_mindspore_ckpt_writer(path, std::move(infos), options);
+  for (const auto bytes : contents) writer->write(bytes);
+  writer->commit();
 }
 
-// (epoch, step) of `<prefix>_rank_0-<epoch>_<step>.ckpt`.
+// (epoch, step) of `<prefix>_rank_<r>-<epoch>_<step>.ckpt`.
 std::optional<std::pair<int64_t, int64_t>> numbers_of(const std::string& name,
                                                       const std::string& prefix) {
-  static const std::regex pattern(R"(^_rank_0-(\d{1,15})_(\d{1,15})\.ckpt$)");
+  static const std::regex pattern(R"(^_rank_\d{1,9}-(\d{1,15})_(\d{1,15})\.ckpt$)");
   std::smatch m;
   if (!name.starts_with(prefix)) return std::nullopt;
   const std::string rest = name.substr(prefix.size());
@@ -69,7 +78,9 @@ void remove_half_written(const std::string& folder, const std::string& begin) {
 
 }  // namespace
 
-OutputFolders::OutputFolders(const RecipeSettings& s, int rank) {
+OutputFolders::OutputFolders(const RecipeSettings& s, int rank)
+    : grid{static_cast<int>(s.parallel.dp), static_cast<int>(s.parallel.tp),
+           static_cast<int>(s.parallel.pp), rank} {
   const char* given = std::getenv("LOCAL_DEFAULT_PATH");
   root = given != nullptr && *given != '\0' ? given : s.output_dir;
   const auto of_rank = [&](const std::string& folder, int r) {
@@ -77,12 +88,13 @@ OutputFolders::OutputFolders(const RecipeSettings& s, int rank) {
   };
   // A folder of the user's own is used as it is by one rank, and for several holds theirs.
   const std::string own = s.save.directory;
-  const bool alone = s.parallel.dp * s.parallel.tp * s.parallel.pp == 1;
+  const bool alone = grid.size() == 1;
   checkpoint = own.empty() ? of_rank(join_path(root, "checkpoint"), rank)
                : alone     ? own
                            : of_rank(own, rank);
   shared_checkpoint = own.empty() ? of_rank(join_path(root, "checkpoint"), 0) : own;
   network = of_rank(join_path(root, "checkpoint_network"), rank);
+  strategy = join_path(root, "strategy");
   const char* logs = std::getenv("LOG_MF_PATH");
   log = of_rank(logs != nullptr && *logs != '\0' ? logs : join_path(root, "log"), rank);
 }
@@ -111,13 +123,15 @@ CkptFiles::CkptFiles(const OutputFolders& folders, const SaveSettings& save,
 }
 
 std::string CkptFiles::network_path() const {
-  return join_path(folders_.network, fmt::format("{}_rank_0-network.ckpt", prefix_));
+  return join_path(folders_.network,
+                   fmt::format("{}_rank_{}-network.ckpt", prefix_, folders_.grid.rank));
 }
 
 std::string CkptFiles::whole_path(int64_t batch, int64_t steps_per_epoch) const {
   const int64_t epoch = (batch - 1) / steps_per_epoch + 1;
   const int64_t step = (batch - 1) % steps_per_epoch + 1;
-  return join_path(folders_.checkpoint, fmt::format("{}_rank_0-{}_{}.ckpt", prefix_, epoch, step));
+  return join_path(folders_.checkpoint,
+                   fmt::format("{}_rank_{}-{}_{}.ckpt", prefix_, folders_.grid.rank, epoch, step));
 }
 
 bool CkptFiles::saved(int64_t batch, int64_t steps_per_epoch) const {
@@ -129,48 +143,44 @@ bool CkptFiles::saved(int64_t batch, int64_t steps_per_epoch) const {
   return json.is_object() && json.contains("step") && json["step"] == batch;
 }
 
-void CkptFiles::save(const LlamaConfig& config, const TrainState& state, int64_t batch,
-                     int64_t steps_per_epoch, double loss_scale, bool data_begins_with_bos) const {
-  if (save_.network) {
-    make_folders(folders_.network);
-    ConvertOptions options;
-    options.format = WeightFormat::mindspore;
-    options.output = network_path();
-    options.dtype = state.weights.dtype();
-    convert_weights(rows_of(state.weights), config, options);
-    write_file(
-        options.output + std::string(kNote),
-        Json({{"data_begins_with_bos", data_begins_with_bos}, {"step", batch}}).dump() + "\n");
-    remove_half_written(folders_.network, prefix_);
-  }
-  if (save_.whole_ckpt) save_whole(config, state, batch, steps_per_epoch, loss_scale);
+void CkptFiles::save(const TrainState& state, int64_t batch, int64_t steps_per_epoch,
+                     double loss_scale, bool data_begins_with_bos) const {
+  if (folders_.grid.size() > 1 && (save_.network || save_.whole_ckpt)) save_strategy(state);
+  if (save_.network) save_network(state, batch, data_begins_with_bos);
+  if (save_.whole_ckpt) save_whole(state, batch, steps_per_epoch, loss_scale);
 }
 
-void CkptFiles::save_whole(const LlamaConfig& /*config*/, const TrainState& state, int64_t batch,
-                           int64_t steps_per_epoch, double loss_scale) const {
+void CkptFiles::save_strategy(const TrainState& state) const {
+  make_folders(folders_.strategy);
+  const std::vector<std::byte> file = encode_strategy(part_strategy(state.m, folders_.grid));
+  write_file(
+      join_path(folders_.strategy, fmt::format("ckpt_strategy_rank_{}.ckpt", folders_.grid.rank)),
+      {reinterpret_cast<const char*>(file.data()), file.size()});
+}
+
+void CkptFiles::save_network(const TrainState& state, int64_t batch,
+                             bool data_begins_with_bos) const {
+  make_folders(folders_.network);
+  const std::pair<const char*, const ParamArena*> groups[] = {{"", &state.weights}};
+  write_slices(network_path(), state, groups, {});
+  write_file(network_path() + std::string(kNote),
+             Json({{"data_begins_with_bos", data_begins_with_bos}, {"step", batch}}).dump() + "\n");
+  remove_half_written(folders_.network, prefix_);
+}
+
+void CkptFiles::save_whole(const TrainState& state, int64_t batch, int64_t steps_per_epoch,
+                           double loss_scale) const {
   const int64_t epoch = (batch - 1) / steps_per_epoch + 1;
   const int64_t step = (batch - 1) % steps_per_epoch + 1;
   const std::string path = whole_path(batch, steps_per_epoch);
   make_folders(folders_.checkpoint);
   const std::pair<const char*, const ParamArena*> groups[] = {
       {"", &state.weights}, {"adam_m.", &state.m}, {"adam_v.", &state.v}};
-  std::vector<TensorInfo> infos;
-  std::vector<std::span<const std::byte>> contents;
-  for (const auto& [group, arena] : groups) {
-    for (const auto& [param, i] : named_parameters(*arena)) {
-      infos.push_back(
-          {group + param, arena->dtype(), arena->params()[static_cast<size_t>(i)].shape});
-      contents.push_back(bytes_of_param(*arena, i));
-    }
-  }
-  MindsporeWriteOptions options;
-  options.scalars = {{"epoch_num", epoch},
-                     {"step_num", batch},
-                     {"global_step", state.step},
-                     {"loss_scale", static_cast<float>(loss_scale)}};
-  const auto writer = make_mindspore_ckpt_writer(path, std::move(infos), options);
-  for (const auto bytes : contents) writer->write(bytes);
-  writer->commit();
+  write_slices(path, state, groups,
+               {{"epoch_num", epoch},
+                {"step_num", batch},
+                {"global_step", state.step},
+                {"loss_scale", static_cast<float>(loss_scale)}});
   write_file(join_path(folders_.checkpoint, "meta.json"),
              Json({{"last_epoch", epoch}, {"last_step", step}, {"last_ckpt_file", base_name(path)}})
                  .dump());

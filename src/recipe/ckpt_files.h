@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "comm/rank_grid.h"
 #include "recipe/settings.h"
 
 namespace cria::recipe {
@@ -13,11 +14,15 @@ struct OutputFolders {
   // .../checkpoint/rank_<r>, .../checkpoint_network/rank_<r>, .../log/rank_<r>; native checkpoints of all ranks are in rank_0's.
   std::string root, checkpoint, network, log;
   std::string shared_checkpoint;
+  std::string strategy;  // .../strategy, of all ranks
+  RankGrid grid;
   /// Native training checkpoints: `native`, `native_1`, ... below `checkpoint`. A fresh run takes the first unused one;
   /// a resumed run the last used one (or the first, when none is).
   [[nodiscard]] std::string native(bool resume) const;
 };
 
+/// Each rank writes its own slices, as the recipe does: of weights the rows that its optimizer state is for. Of several ranks, each
+/// also writes the strategy file by which transform_ckpt joins them.
 class CkptFiles {
  public:
   /// When files of the prefix exist already, a fresh run's prefix becomes `<prefix>_1`, `_2`, ... as MindSpore does; a resumed run
@@ -26,16 +31,18 @@ class CkptFiles {
             bool resume);
   /// Writes what the settings ask for after batch `batch`; each file appears whole or not at all, and what a killed
   /// run left half-written goes. Throws IoError.
-  void save(const LlamaConfig& config, const TrainState& state, int64_t batch,
-            int64_t steps_per_epoch, double loss_scale, bool data_begins_with_bos) const;
+  void save(const TrainState& state, int64_t batch, int64_t steps_per_epoch, double loss_scale,
+            bool data_begins_with_bos) const;
   /// Whether all that save() writes after this batch is there: a run may die between the native checkpoint and these files.
   [[nodiscard]] bool saved(int64_t batch, int64_t steps_per_epoch) const;
 
  private:
   [[nodiscard]] std::string network_path() const;
   [[nodiscard]] std::string whole_path(int64_t batch, int64_t steps_per_epoch) const;
-  void save_whole(const LlamaConfig& config, const TrainState& state, int64_t batch,
-                  int64_t steps_per_epoch, double loss_scale) const;
+  void save_network(const TrainState& state, int64_t batch, bool data_begins_with_bos) const;
+  void save_whole(const TrainState& state, int64_t batch, int64_t steps_per_epoch,
+                  double loss_scale) const;
+  void save_strategy(const TrainState& state) const;
   void remove_old() const;
   OutputFolders folders_;
   SaveSettings save_;

@@ -18,7 +18,7 @@ struct RunFlags {
       predict_batch_size, seed, epochs, batch_size, accumulation, num_samples;
   std::optional<bool> use_parallel, auto_trans, resume, do_eval, only_save_strategy, profile,
       sink_mode;
-  int64_t max_steps = 0, threads = 0;
+  int64_t max_steps = 0, threads = 0, step_timeout_s = 0;
   std::vector<std::pair<std::string, std::string>> overrides;
 };
 
@@ -35,6 +35,8 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.text("remote_save_url", f.remote_save_url, "accepted without effect");
   flags.text("prompt_template", f.prompt_template, "none, alpaca, vicuna, llama3 or chatml");
   flags.integer("max_steps", f.max_steps, "end after so many steps; 0: no cap");
+  flags.integer("step_timeout_s", f.step_timeout_s,
+                "seconds a rank waits for others in a step; 0: 60, or 10 median steps");
   flags.integer("threads", f.threads, "0: one per core");
   flags.allow_overrides(f.overrides);
   flags.require_flag("config");
@@ -173,8 +175,8 @@ ParsedRun parse_run(Script script, const std::string& name,
     parsed.help = true;
     return parsed;
   }
-  require(f.max_steps >= 0 && f.threads >= 0 && f.threads <= 4096,
-          "{}: --max_steps and --threads must be 0 or more", name);
+  require(f.max_steps >= 0 && f.step_timeout_s >= 0 && f.threads >= 0 && f.threads <= 4096,
+          "{}: --max_steps, --step_timeout_s and --threads must be 0 or more", name);
   require(f.task == "text_generation", "{}: --task is \"{}\", expected text_generation", name,
           escaped(f.task));
   require(!f.predict_batch_size || *f.predict_batch_size >= 1,
@@ -183,7 +185,8 @@ ParsedRun parse_run(Script script, const std::string& name,
   root = load_config(parsed.config_path);
   lay_flags(root, f);
   lay_overrides(root, f);
-  parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.max_steps, f.threads};
+  parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.max_steps, f.threads,
+                  f.step_timeout_s};
   return parsed;
 }
 

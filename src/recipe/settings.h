@@ -94,7 +94,7 @@ struct RecipeSettings {
   ModelSettings model;
   PredictSettings predict;
   std::string vocab_file;
-  int64_t max_steps = 0, threads = 0;  // flags only
+  int64_t max_steps = 0, threads = 0, step_timeout_s = 0;  // flags only
   std::vector<std::string> notes;      // what was mapped, one line each
 };
 

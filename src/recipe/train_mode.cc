@@ -30,6 +30,7 @@ TrainSettings train_settings(const RecipeSettings& s, const StepPlan& plan, cons
   t.gradient_accumulation_steps = s.accumulation * s.interleave * s.parallel.micro_batches;
   t.pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   t.max_steps = plan.total_steps;
+  t.step_timeout = static_cast<double>(s.step_timeout_s);
   t.seed = s.seed;
   t.compute = s.model.compute;
   t.recompute = s.recompute ? Recompute::full : Recompute::none;
@@ -167,7 +168,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   // Always after the native checkpoint of the same step, which knows the loss scale.
   const ExtraSave extra = [&](int64_t batch) {
     const double loss_scale = saved_loss_scale(checkpoint_folder(native, batch));
-    files.save(config, state, batch, plan.steps_per_epoch, loss_scale, data.begins_with_bos);
+    files.save(state, batch, plan.steps_per_epoch, loss_scale, data.begins_with_bos);
   };
   // A run that was killed may have left its last step without the recipe's files.
   const int64_t done = trainer.batches_done();

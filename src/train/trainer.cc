@@ -80,7 +80,14 @@ struct Trainer::Impl {
   void agree(StepReport& report, ExactSum& loss, ExactSum& squares);
   void update(StepReport& report);
   StepReport train_step();
+  void set_deadline(double seconds) {
+    groups.shared.settings.deadline = std::chrono::milliseconds(std::llround(1000 * seconds));
+  }
+  void set_step_deadline();
+  std::vector<double> step_seconds;  // of the latest steps
 };
+
+constexpr double kStartDeadline = 300, kSaveDeadline = 600, kLeastStepDeadline = 60;
 
 CheckpointContent Trainer::Impl::content() {
   CheckpointContent c;
@@ -218,8 +225,20 @@ void Trainer::Impl::update(StepReport& report) {
   gather_weights(state, groups);
 }
 
+void Trainer::Impl::set_step_deadline() {
+  double seconds = settings.step_timeout;
+  if (seconds <= 0) {
+    std::vector<double> sorted = step_seconds;
+    std::ranges::sort(sorted);
+    const double median = sorted.empty() ? 0 : sorted[sorted.size() / 2];
+    seconds = std::max(kLeastStepDeadline, 10 * median);
+  }
+  set_deadline(step_seconds.empty() ? std::max(seconds, kStartDeadline) : seconds);
+}
+
 StepReport Trainer::Impl::train_step() {
   const auto start = Clock::now();
+  set_step_deadline();
   StepReport report;
   report.lr = learning_rate(settings.schedule, state.step);
   report.loss_scale = loss_scale.scale();
@@ -235,6 +254,9 @@ StepReport Trainer::Impl::train_step() {
   report.batch = batches_done;
   report.total_batches = total_batches();
   report.seconds = seconds_since(start);
+  constexpr size_t kRemembered = 64;
+  if (step_seconds.size() == kRemembered) step_seconds.erase(step_seconds.begin());
+  step_seconds.push_back(report.seconds);
   return report;
 }
 
@@ -285,6 +307,7 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
   std::optional<CheckpointStore> store;
   if (!t.settings.checkpoint_root.empty()) store.emplace(t.settings.checkpoint_root);
   const auto save = [&] {
+    t.set_deadline(kSaveDeadline);
     if (store) t.save(*store);
     if (extra_save) extra_save(t.batches_done);
   };

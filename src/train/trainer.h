@@ -35,6 +35,9 @@ struct TrainSettings {
   int64_t save_every = 0;  // batches; 0: only at the end
   bool save_at_end = true;
   int keep = 5;
+  /// How long a rank waits for others before it gives up (exit 7), in seconds. 0: 60 s, or ten times the median step when that
+  /// is longer. The first step, which also waits for ranks that still load, has at least 300 s, and saving 600 s.
+  double step_timeout = 0;
   /// What must agree when resuming, e.g. the tokenizer's fingerprint: name -> value. Kept in checkpoints and compared.
   std::map<std::string, std::string> identity;
 };

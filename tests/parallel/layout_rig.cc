@@ -47,7 +47,6 @@ class FirstRanks : public Transport {
   std::unique_ptr<Transfer> receive(int peer, int channel, std::span<std::byte> bytes) override {
     return all_.receive(peer, channel, bytes);
   }
-  void abort(int exit_code) override { all_.abort(exit_code); }
 
  private:
   Transport& all_;

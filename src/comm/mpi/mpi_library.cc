@@ -83,11 +83,9 @@ int done(void* handle) {
 }
 
 void forget(void* handle) { delete static_cast<Message*>(handle); }
-void abort_run(int exit_code) { MPI_Abort(MPI_COMM_WORLD, exit_code); }
 void finish() { MPI_Finalize(); }
 
-constexpr CriaMpiTable table = {kCriaMpiVersion, start,  send,      receive,
-                                done,            forget, abort_run, finish};
+constexpr CriaMpiTable table = {kCriaMpiVersion, start, send, receive, done, forget, finish};
 
 }  // namespace
 

@@ -16,7 +16,6 @@ struct CriaMpiTable {
   int (*done)(void* message);
   /// Gives a message up that nobody will wait for.
   void (*forget)(void* message);
-  void (*abort)(int exit_code);
   void (*finish)();
 };
 }
