@@ -47,7 +47,9 @@ void expect_whole(const std::vector<PipelineStep>& steps, int chunks, int64_t mi
     for (int c = 0; c < chunks; ++c) {
       int64_t expected = 0;
       for (const PipelineStep& step : steps)
-        if (step.backward == backward && step.chunk == c) EXPECT_EQ(step.micro, expected++);
+        if (step.backward == backward && step.chunk == c) {
+          EXPECT_EQ(step.micro, expected++);
+        }
       EXPECT_EQ(expected, micros);
     }
   }
