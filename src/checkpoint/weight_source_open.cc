@@ -82,7 +82,15 @@ void WeightSource::open_gguf(const std::string& file) {
 void WeightSource::open_meta(const std::string& folder) {
   const std::string params = join_path(folder, "params.json");
   config_ = parse_meta_params(read_text(params), params);
-  for (const std::string& shard : files_ending(folder, ".pth")) add_file(open_torch(shard));
+  const std::vector<std::string> shards = files_ending(folder, ".pth");
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = fmt::format("consolidated.{:02}.pth", i);
+    // Parts are joined in order: a hole would shift all that follows.
+    require<FormatError>(shards.size() == 1 || base_name(shards[i]) == name,
+                         "weights: {}: {} files of Meta's form, but no {}", folder, shards.size(),
+                         name);
+    add_file(open_torch(shards[i]));
+  }
   tokenizer_path_ = folder;
 }
 
