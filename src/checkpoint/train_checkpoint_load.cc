@@ -20,7 +20,7 @@ void verify_files(const std::string& folder, const Manifest& manifest, ThreadPoo
   for (const auto& [name, sums] : manifest.files) {
     const std::string path = join_path(folder, name);
     const MappedFile file(path);
-    check_sums(file.bytes(), sums, path, pool);
+    check_sums(file.bytes(), sums, path, pool, "checkpoint", "an older checkpoint");
   }
 }
 
