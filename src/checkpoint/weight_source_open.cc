@@ -3,10 +3,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/side_manifest.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/weight_source.h"
 #include "formats/mindspore_ckpt.h"
@@ -69,6 +71,10 @@ std::vector<std::string> shards_of_index(const std::string& index) {
 }  // namespace
 
 void WeightSource::add_file(const std::shared_ptr<const TensorReader>& file) {
+  std::set<std::string> paths;
+  for (size_t i = 0; i < file->tensors().size(); ++i) {
+    if (paths.insert(file->path_of(i)).second) check_side_manifest(file->path_of(i));
+  }
   files_.push_back(file);
 }
 

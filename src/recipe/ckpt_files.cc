@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/side_manifest.h"
 #include "checkpoint/convert.h"
 #include "checkpoint/manifest.h"
 #include "formats/mindspore_ckpt.h"
@@ -161,7 +162,9 @@ void CkptFiles::save_whole(const LlamaConfig& /*config*/, const TrainState& stat
                      {"loss_scale", static_cast<float>(loss_scale)}};
   const auto writer = make_mindspore_ckpt_writer(path, std::move(infos), options);
   for (const auto bytes : contents) writer->write(bytes);
+  remove_side_manifest(path);
   writer->commit();
+  write_side_manifest(path);
   write_file(join_path(folders_.checkpoint, "meta.json"),
              Json({{"last_epoch", epoch}, {"last_step", step}, {"last_ckpt_file", base_name(path)}})
                  .dump());
@@ -178,6 +181,7 @@ void CkptFiles::remove_old() const {
   for (size_t i = 0; i + static_cast<size_t>(save_.keep) < found.size(); ++i) {
     std::error_code failed;
     const std::string path = join_path(folders_.checkpoint, found[i].second);
+    std::filesystem::remove(path + std::string(kSumsSuffix), failed);
     std::filesystem::remove(path, failed);
     if (failed) warn(fmt::format("checkpoint: {}: cannot be removed: {}", path, failed.message()));
   }
