@@ -1,0 +1,87 @@
+// A group of ranks that work together, and what they can do together. Every rank of the group makes the same calls in the same
+// order with the same sizes; `checked` groups compare that and name what differs.
+//
+// Sums are taken in the order of the ranks, ((x0 + x1) + x2) + ..., so they repeat bit for bit and do not depend on timing.
+// Waiting has a deadline: whoever waits longer throws Error(no_progress) naming the operation and the ranks not heard from.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/operation_log.h"
+#include "comm/transport.h"
+#include "tensor/tensor.h"
+
+namespace cria {
+
+/// Settings that all groups of a rank share.
+struct CommSettings {
+  std::chrono::milliseconds deadline = std::chrono::seconds(300);
+  /// Sends a header (kind, size, type, number) before every message and compares it on arrival.
+  bool checked = false;
+};
+
+/// Bytes and calls so far, per kind of operation; `cria plan` predicts them. Bytes are those this rank sent.
+struct CommCounters {
+  int64_t calls = 0, bytes_sent = 0;
+};
+
+/// What the groups of one rank share: the transport, the settings, the log of operations, the counters.
+struct CommWorld {
+  explicit CommWorld(Transport& t, CommSettings s = {}) : transport(t), settings(s) {}
+  Transport& transport;
+  CommSettings settings;
+  OperationLog log;
+};
+
+class Comm {
+ public:
+  /// The group of these ranks of the world (ascending or in any agreed order; this rank is among them). `name` is for messages:
+  /// "dp", "tp", "pp", "world". `channel`: two numbers (channel, channel + 1) that no other group with a common pair of ranks uses.
+  Comm(CommWorld& world, std::string name, std::vector<int> ranks, int channel);
+
+  [[nodiscard]] int rank() const { return rank_; }  // in the group
+  [[nodiscard]] int size() const { return static_cast<int>(ranks_.size()); }
+  [[nodiscard]] bool alone() const { return ranks_.size() == 1; }
+  [[nodiscard]] const std::vector<int>& ranks() const { return ranks_; }
+  [[nodiscard]] const CommCounters& counters() const { return counters_; }
+
+  void barrier();
+  void broadcast(std::span<std::byte> bytes, int root);
+  /// Sum over the ranks, the same bits on all. f32, f64 and i64 in their own type; f16 and bf16 are added in f32 and rounded once.
+  /// Rows may have a stride.
+  void all_reduce(View data);
+  void all_reduce(std::span<double> data);
+  void all_reduce(std::span<int64_t> data);
+  void all_reduce_max(std::span<float> data);
+
+  /// Rows [begin(r), begin(r + 1)) of rows belong to rank r: begin(r) = rows * r / size.
+  [[nodiscard]] int64_t begin(int64_t rows, int rank) const { return rows * rank / size(); }
+  /// partial [rows, cols] on every rank; mine [my rows, cols] = the sum of everybody's partial rows of mine. `mine` may be a
+  /// window of partial at just those rows. Dtypes as all_reduce.
+  void reduce_scatter(ConstView partial, View mine);
+  /// mine [my rows, cols] -> all [rows, cols], the same on every rank. `mine` may be a window of `all`.
+  void all_gather(ConstView mine, View all);
+
+  /// To and from one rank of the group. A started send must be waited for before its memory changes. Channels apart from the
+  /// collectives'; messages between two ranks arrive in order.
+  class Pending;
+  Pending send(std::span<const std::byte> bytes, int to);
+  void receive(std::span<std::byte> bytes, int from);
+
+ private:
+  struct Piece;
+  void wait(std::span<std::unique_ptr<Transfer>> transfers, Operation& operation);
+  CommWorld& world_;
+  std::string name_;
+  std::vector<int> ranks_;
+  int rank_ = 0, channel_;
+  CommCounters counters_;
+  std::vector<std::byte> scratch_;
+};
+
+}  // namespace cria
