@@ -10,6 +10,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "comm/operation_log.h"
@@ -75,7 +76,7 @@ class Comm {
 
  private:
   struct Piece;
-  void wait(std::span<std::unique_ptr<Transfer>> transfers, Operation& operation);
+  void wait(std::span<Piece> pieces, int64_t number, std::string_view kind, int64_t bytes);
   CommWorld& world_;
   std::string name_;
   std::vector<int> ranks_;
