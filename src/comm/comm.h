@@ -76,6 +76,8 @@ class Comm {
 
  private:
   struct Piece;
+  template <class T, class Merge>
+  void exchange(std::string_view kind, std::span<T> data, Merge merge);
   void wait(std::span<Piece> pieces, int64_t number, std::string_view kind, int64_t bytes);
   CommWorld& world_;
   std::string name_;

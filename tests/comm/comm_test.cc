@@ -24,6 +24,19 @@ TEST(Comm, SendsToARankOfTheGroup) {
   });
 }
 
+TEST(Comm, AddsInTheOrderOfTheRanks) {
+  run_as_threads(3, [](Transport& t) {
+    CommWorld world(t);
+    Comm comm(world, "dp", {0, 1, 2}, 0);
+    const std::array<double, 3> x{1e16, 1.0, -1e16};
+    double sum = x.at(static_cast<size_t>(comm.rank()));
+    comm.all_reduce(std::span(&sum, 1));
+    EXPECT_EQ(sum, (x[0] + x[1]) + x[2]);
+    EXPECT_NE(sum, (x[0] + x[2]) + x[1]);
+    comm.barrier();
+  });
+}
+
 TEST(Comm, NamesTheRankThatStayedAwayAfterTheDeadline) {
   run_as_threads(2, [](Transport& t) {
     if (t.rank() == 1) return;
