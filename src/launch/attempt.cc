@@ -52,6 +52,7 @@ Attempt::Attempt(const LaunchPlan& plan, std::vector<std::string> words, LaunchL
       log_(log),
       command_(start_command(plan.start)),
       token_(random_token()),
+      sweeper_(Sweeper::start()),
       out_(Descriptor()),
       err_(Descriptor()),
       ranks_(static_cast<size_t>(plan.start.ranks)) {}
@@ -71,6 +72,7 @@ void Attempt::start() {
   child.err = err_write.get();
   log_.say("runs: " + as_typed(child.argv));
   child_ = start_child(child);
+  sweeper_.watch(child_);
   out_ = LineReader(std::move(out_read));
   err_ = LineReader(std::move(err_read));
   if (plan_.cluster_time_out >= 0)
@@ -120,6 +122,7 @@ void Attempt::take_report(const RankReport& report) {
   if (report.rank >= plan_.start.ranks) return;
   ranks_[static_cast<size_t>(report.rank)] = report;
   if (report.event == RankReport::Event::started) {
+    if (report.job != 0) sweeper_.know_job(report.job);
     log_.note(
         fmt::format("rank {} runs on {} as process {}", report.rank, report.host, report.pid));
     if (started() == plan_.start.ranks) start_deadline_ = Clock::time_point::max();
@@ -183,6 +186,7 @@ void Attempt::reap() {
 
 /// Processes whose parents died come to us (PR_SET_CHILD_SUBREAPER): we wait a little for the ranks to follow mpirun, then kill.
 void Attempt::sweep() {
+  sweeper_.finish();
   const auto until = Clock::now() + kTimeToSweep;
   while (waitpid(-1, nullptr, WNOHANG) >= 0) {
     if (Clock::now() > until)

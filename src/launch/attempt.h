@@ -11,6 +11,7 @@
 #include "launch/launcher.h"
 #include "launch/process.h"
 #include "launch/rank_report.h"
+#include "launch/sweeper.h"
 
 namespace cria {
 
@@ -45,6 +46,7 @@ class Attempt {
   LaunchLog& log_;
   StartCommand command_;
   std::string token_;
+  Sweeper sweeper_;
   LineReader out_, err_;
   pid_t child_ = -1;
   std::optional<int> child_status_;

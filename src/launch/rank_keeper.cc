@@ -53,18 +53,19 @@ void tell(const RankReport& report, const std::string& token) {
   if (write(STDOUT_FILENO, line.data(), line.size()) < 0) return;
 }
 
-/// Shared memory and sockets that Open MPI leaves when it is killed itself. Its names hold host, user, job and rank.
-void sweep_after(const RankPlace& place, bool mpirun_died) {
+/// Open MPI's number of this job; 0 without one.
+uint32_t job_number(const RankPlace& place) {
   const char* job = std::getenv("PMIX_NAMESPACE");
-  if (!place.under_mpirun || job == nullptr) return;
+  if (!place.under_mpirun || job == nullptr) return 0;
+  return static_cast<uint32_t>(std::strtoul(job, nullptr, 10));
+}
+
+/// A killed rank leaves its shared memory; on other hosts than the launcher's nobody else looks.
+void clear_shared_memory(const RankPlace& place) {
   std::error_code ignored;
-  const uint32_t number = static_cast<uint32_t>(std::strtoul(job, nullptr, 10));
   std::filesystem::remove(fmt::format("/dev/shm/vader_segment.{}.{}.{:x}.{}", host_name(),
-                                      geteuid(), number, place.rank),
+                                      geteuid(), job_number(place), place.rank),
                           ignored);
-  const char* folder = std::getenv("OMPI_MCA_orte_jobfam_session_dir");
-  if (!mpirun_died || folder == nullptr || std::strstr(folder, "/ompi.") == nullptr) return;
-  std::filesystem::remove_all(folder, ignored);
 }
 
 class Keeper {
@@ -112,12 +113,13 @@ void Keeper::start() {
   try {
     program_ = start_child(child);
   } catch (const Error& e) {
-    tell({RankReport::Event::ended, place_.rank, getpid(), host_name(), static_cast<int>(e.code), 0,
-          e.what()},
+    tell({RankReport::Event::ended, place_.rank, getpid(), host_name(), 0, static_cast<int>(e.code),
+          0, e.what()},
          plan_.token);
     throw;
   }
-  report_ = {RankReport::Event::started, place_.rank, program_, host_name(), 0, 0, ""};
+  report_ = {RankReport::Event::started, place_.rank, program_, host_name(),
+             job_number(place_),         0,           0,        ""};
   tell(report_, plan_.token);
 }
 
@@ -172,7 +174,7 @@ int Keeper::run() {
     }
     if (Clock::now() > kill_at_) end_program(SIGKILL);
   }
-  sweep_after(place_, parent_died_);
+  if (place_.under_mpirun) clear_shared_memory(place_);
   if (report_.signal != 0 || report_.exit_code != 0) report_.last_line = last_error_line(log_);
   tell(report_, plan_.token);
   return report_.failed() ? after_failure() : 0;

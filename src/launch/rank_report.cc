@@ -46,7 +46,7 @@ std::string report_line(const RankReport& r, std::string_view token) {
   std::string host = escaped(r.host, 60);
   std::replace(host.begin(), host.end(), ' ', '_');
   std::string line = fmt::format("{} {} {} {} {} ", kMark, token, r.rank, r.pid, host);
-  if (r.event == RankReport::Event::started) return line + "started\n";
+  if (r.event == RankReport::Event::started) return line + fmt::format("started {}\n", r.job);
   return line + fmt::format("ended {} {} {}\n", r.exit_code, r.signal, escaped(r.last_line, 150));
 }
 
@@ -59,7 +59,12 @@ std::optional<RankReport> parse_report(std::string_view line, std::string_view t
   if (!rank || !pid || *rank < 0 || *rank > INT32_MAX) return {};
   report.rank = static_cast<int>(*rank);
   report.pid = *pid;
-  if (event == "started") return report;
+  if (event == "started") {
+    const auto job = to_number(take_word(line));
+    if (!job || *job < 0 || *job > UINT32_MAX) return {};
+    report.job = static_cast<uint32_t>(*job);
+    return report;
+  }
   const auto code = to_number(take_word(line)), signal = to_number(take_word(line));
   if (event != "ended" || !code || !signal || *code < 0 || *code > 255) return {};
   if (*signal < 0 || *signal > 64) return {};

@@ -14,6 +14,7 @@ struct RankReport {
   int rank = 0;
   int64_t pid = 0;
   std::string host;
+  uint32_t job = 0;  // of `started`: Open MPI's number of the job; 0: none
   // of `ended`:
   int exit_code = 0;
   int signal = 0;         // 0: it left by itself
