@@ -200,21 +200,25 @@ void AtomicFile::seek(uint64_t offset) {
   flushed_ = position_ = offset;
 }
 
-void AtomicFile::commit() {
+void AtomicFile::sync() {
   flush();
+  if (fsync(fd_) != 0)
+    throw IoError(describe({.what = "sync", .path = path_, .reason = system_reason()}));
+}
+
+void AtomicFile::publish() {
   const auto fail = [&](const char* what) {
     const std::string reason = system_reason();
+    unlink(temporary_.c_str());
     throw IoError(describe({.what = what, .path = path_, .reason = reason}));
   };
-  if (fsync(fd_) != 0) fail("sync");
-  if (close(std::exchange(fd_, -1)) != 0) {
-    unlink(temporary_.c_str());
-    fail("close");
-  }
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) {
-    unlink(temporary_.c_str());
-    fail("rename");
-  }
+  if (close(std::exchange(fd_, -1)) != 0) fail("close");
+  if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename");
+}
+
+void AtomicFile::commit() {
+  sync();
+  publish();
   sync_folder(parent_folder(path_));
 }
 

@@ -64,6 +64,13 @@ class AtomicFile {
   [[nodiscard]] const std::string& temporary_path() const { return temporary_; }
   void commit();
 
+  // commit() in two steps, for files that belong together: every one is synced before the first one
+  // gets its name.
+  /// Everything written is on the disk, under the temporary name. May be called again.
+  void sync();
+  /// Gives a synced file its name; the folder is the caller's to sync.
+  void publish();
+
  private:
   void flush();
   std::string path_, temporary_;

@@ -2,7 +2,10 @@
 
 #include <immintrin.h>
 
+#include <charconv>
 #include <chrono>
+#include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "base/cpu.h"
@@ -27,11 +30,23 @@ bool spin_until(Done done) {
   return done();
 }
 
+// A launcher gives each rank its share of the cores by CRIA_THREADS.
+int default_threads() {
+  const char* given = std::getenv("CRIA_THREADS");
+  if (given == nullptr || *given == 0) return available_cores();
+  int threads = 0;
+  const char* end = given + std::strlen(given);
+  const auto [stop, error] = std::from_chars(given, end, threads);
+  require(error == std::errc() && stop == end && threads >= 1 && threads <= 4096,
+          "CRIA_THREADS is {}, expected 1 to 4096", escaped(given));
+  return threads;
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   require(threads >= 0 && threads <= 4096, "--threads is {}, expected 0 to 4096", threads);
-  if (threads == 0) threads = available_cores();
+  if (threads == 0) threads = default_threads();
   for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
 }
 

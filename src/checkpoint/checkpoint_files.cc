@@ -13,6 +13,8 @@
 namespace cria {
 namespace {
 
+constexpr std::string_view kWhat = "checkpoint", kHint = "an older checkpoint";
+
 const std::string& existing(const std::string& path) {
   require<FormatError>(is_file(path), "checkpoint: {}: the file is missing", path);
   return path;
@@ -29,7 +31,7 @@ class CheckpointFiles::File {
  public:
   File(const std::string& path, const FileSums& sums)
       : file_(existing(path)), sums_(sums), checked_(sums.blocks.size()) {
-    check_size(file_.bytes(), sums_, path);
+    check_size(file_.bytes(), sums_, path, kWhat, kHint);
     // The header is parsed before its sum is known to be right, because it says how long it is; what it says is used after.
     layout_ = parse_safetensors(file_.bytes(), path);
     bytes(0, layout_.offsets.empty() ? file_.size() : layout_.offsets[0]);
@@ -59,7 +61,7 @@ class CheckpointFiles::File {
     const uint64_t end = (offset + size - 1) / FileSums::kBlockBytes;
     for (uint64_t b = offset / FileSums::kBlockBytes; b <= end; ++b) {
       if (checked_[b].load(std::memory_order_relaxed)) continue;
-      check_block(file_.bytes(), b, sums_, path());
+      check_block(file_.bytes(), b, sums_, path(), kWhat, kHint);
       checked_[b].store(true, std::memory_order_relaxed);
     }
     return file_.bytes().subspan(offset, size);
@@ -115,14 +117,14 @@ void CheckpointFiles::verify_other_files() const {
   for (const auto& [name, sums] : manifest_.files) {
     if (with_tensors.contains(name)) continue;
     const std::string path = join_path(folder_, name);
-    check_sums(MappedFile(existing(path)).bytes(), sums, path, alone);
+    check_sums(MappedFile(existing(path)).bytes(), sums, path, alone, kWhat, kHint);
   }
 }
 
 void CheckpointFiles::verify_all(ThreadPool& pool) const {
   for (const auto& [name, sums] : manifest_.files) {
     const std::string path = join_path(folder_, name);
-    check_sums(MappedFile(existing(path)).bytes(), sums, path, pool);
+    check_sums(MappedFile(existing(path)).bytes(), sums, path, pool, kWhat, kHint);
   }
   for (const auto& [group, tensors] : manifest_.groups)
     for (const auto& [name, tensor] : tensors)

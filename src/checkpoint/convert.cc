@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/side_manifest.h"
 #include "checkpoint/gguf_config.h"
 #include "formats/element_cast.h"
 #include "formats/mindspore_ckpt.h"
@@ -28,22 +29,33 @@ struct Job {
 
 int64_t rows_in(const TensorInfo& t) { return t.shape.size() == 1 ? 1 : t.shape[0]; }
 
+// Rows of whole heads from halves to pairs: the order that GGUF stores.
+void to_pair_order(std::span<const std::byte> halves, int64_t head_dim, size_t row_bytes,
+                   std::span<std::byte> pairs) {
+  const size_t rows = halves.size() / row_bytes;
+  for (size_t r = 0; r < rows; ++r) {
+    const auto from = static_cast<size_t>(half_row(static_cast<int64_t>(r), head_dim));
+    std::copy_n(halves.begin() + static_cast<std::ptrdiff_t>(from * row_bytes), row_bytes,
+                pairs.begin() + static_cast<std::ptrdiff_t>(r * row_bytes));
+  }
+}
+
 void stream_tensor(const WeightRows& weights, const Job& job, TensorWriter& writer) {
   const int64_t cols = job.info.shape.back();
   const int64_t rows = rows_in(job.info);
-  const int64_t step = std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, cols));
-  std::vector<std::byte> buffer;
+  int64_t step = std::max<int64_t>(1, kChunkElements / std::max<int64_t>(1, cols));
+  if (job.pair_head_dim > 0)
+    step = std::max<int64_t>(1, step / job.pair_head_dim) * job.pair_head_dim;
+  std::vector<std::byte> buffer, turned;
   for (int64_t r = 0; r < rows; r += step) {
     const int64_t n = std::min(step, rows - r);
     buffer.resize(static_cast<size_t>(bytes_of(job.info.dtype, n * cols)));
-    if (job.pair_head_dim == 0) {
-      weights.read(job.source, r, n, job.info.dtype, buffer);
-    } else {
-      const auto row_bytes = static_cast<size_t>(bytes_of(job.info.dtype, cols));
-      for (int64_t i = 0; i < n; ++i) {
-        weights.read(job.source, half_row(r + i, job.pair_head_dim), 1, job.info.dtype,
-                     std::span(buffer).subspan(static_cast<size_t>(i) * row_bytes, row_bytes));
-      }
+    weights.read(job.source, r, n, job.info.dtype, buffer);
+    if (job.pair_head_dim > 0) {
+      turned.resize(buffer.size());
+      to_pair_order(buffer, job.pair_head_dim, static_cast<size_t>(bytes_of(job.info.dtype, cols)),
+                    turned);
+      buffer.swap(turned);
     }
     writer.write(buffer);
   }
@@ -75,7 +87,12 @@ std::vector<Job> plan(const WeightRows& weights, const std::optional<LlamaConfig
     Job job{{to_dialect(dialect, t.name), target_dtype(t.dtype, options.dtype), t.shape}, i};
     if (options.format == WeightFormat::gguf) {
       if (t.shape.size() == 1) job.info.dtype = DType::f32;  // llama.cpp wants norms in F32
-      if (is_rotated(t.name)) job.pair_head_dim = config->head_dim;
+      if (is_rotated(t.name)) {
+        require<MismatchError>(t.shape[0] % config->head_dim == 0,
+                               "convert: \"{}\" has {} rows, expected whole heads of {}", t.name,
+                               t.shape[0], config->head_dim);
+        job.pair_head_dim = config->head_dim;
+      }
     }
     jobs.push_back(std::move(job));
   }
@@ -89,13 +106,16 @@ std::vector<Job> plan(const WeightRows& weights, const std::optional<LlamaConfig
   return jobs;
 }
 
+// `path` is the writer's file, for the sums beside it.
 void write_all(const WeightRows& weights, std::span<const Job> jobs, TensorWriter& writer,
-               const ConvertOptions& options, size_t done, size_t total) {
+               const std::string& path, const ConvertOptions& options, size_t done, size_t total) {
   for (const Job& job : jobs) {
     stream_tensor(weights, job, writer);
     if (options.progress) options.progress(job.info.name, job.info.shape, ++done, total);
   }
+  remove_side_manifest(path);
   writer.commit();
+  write_side_manifest(path);
 }
 
 // Cuts the list where a shard would pass the limit; a tensor is never cut.
@@ -139,9 +159,9 @@ void write_hugging_face(const WeightRows& weights, const LlamaConfig& config,
     const std::string name =
         shards.size() == 1 ? "model.safetensors"
                            : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
-    const auto writer = make_safetensors_writer(join_path(options.output, name),
-                                                infos_of(shards[s]), {{"format", "pt"}});
-    write_all(weights, shards[s], *writer, options, done, jobs.size());
+    const std::string path = join_path(options.output, name);
+    const auto writer = make_safetensors_writer(path, infos_of(shards[s]), {{"format", "pt"}});
+    write_all(weights, shards[s], *writer, path, options, done, jobs.size());
     done += shards[s].size();
     for (const Job& j : shards[s]) {
       map[j.info.name] = name;
@@ -172,7 +192,7 @@ void write_gguf(const WeightRows& weights, const LlamaConfig& config, const std:
                  {"rope_freqs.weight", DType::f32, {static_cast<int64_t>(divisors.size())}});
   const auto writer = make_gguf_writer(options.output, metadata, infos);
   if (!divisors.empty()) writer->write(std::as_bytes(std::span(divisors)));
-  write_all(weights, jobs, *writer, options, 0, jobs.size());
+  write_all(weights, jobs, *writer, options.output, options, 0, jobs.size());
 }
 
 }  // namespace
@@ -234,12 +254,12 @@ void convert_weights(const WeightRows& weights, const std::optional<LlamaConfig>
       write_gguf(weights, *config, jobs, options);
       break;
     case WeightFormat::torch:
-      write_all(weights, jobs, *make_torch_writer(options.output, infos_of(jobs)), options, 0,
-                jobs.size());
+      write_all(weights, jobs, *make_torch_writer(options.output, infos_of(jobs)), options.output,
+                options, 0, jobs.size());
       break;
     case WeightFormat::mindspore:
-      write_all(weights, jobs, *make_mindspore_ckpt_writer(options.output, infos_of(jobs)), options,
-                0, jobs.size());
+      write_all(weights, jobs, *make_mindspore_ckpt_writer(options.output, infos_of(jobs)),
+                options.output, options, 0, jobs.size());
       break;
   }
 }

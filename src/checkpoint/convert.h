@@ -41,10 +41,12 @@ struct WeightRows {
 WeightRows rows_of(const WeightSource& source);
 WeightRows rows_of(const class ParamArena& weights);
 
-/// Random weights of a shape, made row by row as they are written: the same numbers as init_parameters.
-WeightRows random_rows(const LlamaConfig& config, DType dtype, uint64_t seed);
+/// Random weights of a shape, made row by row as they are written: the same numbers as
+/// init_parameters, for any number of threads (0: one per core).
+WeightRows random_rows(const LlamaConfig& config, DType dtype, uint64_t seed, int threads = 0);
 
-/// Writes by the protocol of AtomicFile: nothing appears before all is there. A config is needed for hugging_face and gguf.
+/// Writes by the protocol of AtomicFile: nothing appears before all is there. Beside each file with
+/// tensors comes `<file>.sum.json`. A config is needed for hugging_face and gguf.
 /// Throws UsageError, IoError.
 void convert_weights(const WeightRows& weights, const std::optional<LlamaConfig>& config,
                      const ConvertOptions& options);

@@ -1,27 +1,31 @@
 // The manifest's text: made, and read with every promise checked.
 #include "checkpoint/manifest.h"
 
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "base/sha256.h"
 
 namespace cria {
 namespace {
 
 constexpr std::string_view kFormat = "cria training checkpoint";
 constexpr int kVersion = 2, kWholeGroupsVersion = 1;
-// The sum stands first, so that it covers the exact bytes of everything behind it.
-constexpr std::string_view kOpen = "{\"sum\":\"";
-constexpr std::string_view kMiddle = "\",\"manifest\":";
-constexpr std::string_view kClose = "}\n";
-constexpr size_t kHexDigits = 64;
 
 FormatError broken(const std::string& path, std::string reason) {
   return FormatError(describe({.what = "checkpoint", .path = path, .reason = std::move(reason)}));
+}
+
+// nlohmann itself would turn fractions, negative and too large numbers into others without a word.
+template <class T>
+T whole_number(const Json& value, const std::string& path) {
+  if (!value.is_number_unsigned() ||
+      value.get<uint64_t>() > uint64_t{std::numeric_limits<T>::max()})
+    throw broken(path, fmt::format("{} is no whole number of its kind", escaped(value.dump(), 40)));
+  return value.get<T>();
 }
 
 Json groups_json(const Manifest& m) {
@@ -91,23 +95,22 @@ void read_groups(const Json& json, int version, const std::string& path, Manifes
 }
 
 void read_body(const Json& json, const std::string& path, Manifest& m) {
-  const int version = json.at("version").get<int>();
+  const int version = whole_number<int>(json.at("version"), path);
   if (json.at("format").get<std::string>() != kFormat ||
       (version != kVersion && version != kWholeGroupsVersion))
     throw broken(path, fmt::format("not version {} or {} of our format", kWholeGroupsVersion, kVersion));
-  m.step = json.at("step").get<int64_t>();
+  m.step = whole_number<int64_t>(json.at("step"), path);
   m.config_sha256 = json.at("config_sha256").get<std::string>();
-  if (json.at("block_bytes").get<uint64_t>() != FileSums::kBlockBytes)
+  if (json.at("block_bytes") != FileSums::kBlockBytes)
     throw broken(path, "unknown size of blocks");
   const Json& topology = json.at("topology");
-  m.dp = topology.at("dp").get<int>();
-  m.tp = topology.at("tp").get<int>();
-  m.pp = topology.at("pp").get<int>();
+  m.dp = whole_number<int>(topology.at("dp"), path);
+  m.tp = whole_number<int>(topology.at("tp"), path);
+  m.pp = whole_number<int>(topology.at("pp"), path);
   for (const auto& [name, sums] : json.at("files").items()) {
     if (!is_plain_name(name))
       throw broken(path, fmt::format("\"{}\" is not a plain file name", escaped(name)));
-    m.files[name] = {sums.at("size").get<uint64_t>(), sums.at("sha256").get<std::string>(),
-                     sums.at("crc32c").get<std::vector<uint32_t>>()};
+    m.files[name] = sums_from_json(sums, "checkpoint", path);
   }
   read_groups(json.at("groups"), version, path, m);
   m.state_json = json.at("state").dump();
@@ -137,25 +140,15 @@ std::string manifest_text(const Manifest& m) {
   json["groups"] = groups_json(m);
   json["block_bytes"] = FileSums::kBlockBytes;
   Json files = Json::object();
-  for (const auto& [name, sums] : m.files)
-    files[name] = {{"size", sums.size}, {"sha256", sums.sha256}, {"crc32c", sums.blocks}};
+  for (const auto& [name, sums] : m.files) files[name] = sums_json(sums);
   json["files"] = std::move(files);
   json["state"] = Json::parse(m.state_json);
-  const std::string body = json.dump();
-  const std::string sum = sha256_hex(std::as_bytes(std::span(body)));
-  return fmt::format("{}{}{}{}{}", kOpen, sum, kMiddle, body, kClose);
+  return with_own_sum(json.dump());
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& path) {
-  const size_t head = kOpen.size() + kHexDigits + kMiddle.size();
-  if (text.size() < head + kClose.size() || !text.starts_with(kOpen) || !text.ends_with(kClose) ||
-      text.substr(kOpen.size() + kHexDigits, kMiddle.size()) != kMiddle) {
-    throw broken(path, "not a whole manifest");
-  }
-  const std::string_view body = text.substr(head, text.size() - head - kClose.size());
-  if (sha256_hex(std::as_bytes(std::span(body))) != text.substr(kOpen.size(), kHexDigits))
-    throw broken(path, "the manifest's own sum is wrong");
-  const Json json = parse_json(body, "checkpoint", path, static_cast<int64_t>(head));
+  const std::string_view body = check_own_sum(text, "checkpoint", path);
+  const Json json = parse_json(body, "checkpoint", path, body.data() - text.data());
   Manifest m;
   try {
     read_body(json, path, m);

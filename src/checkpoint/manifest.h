@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "checkpoint/file_sums.h"
+#include "base/file_sums.h"
 #include "tensor/dtype.h"
 
 namespace cria {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/side_manifest.h"
 #include "base/thread_pool.h"
 #include "checkpoint/transform_source.h"
 
@@ -121,14 +122,15 @@ class Transformer {
   // All files are complete before the first gets its name.
   void run() {
     NewFolders folders;
+    std::vector<std::string> paths;
     std::vector<std::unique_ptr<TensorWriter>> writers;
     folders.make(options_.dst);
     for (size_t rank = 0; rank < shares_.size(); ++rank) {
       const std::string folder = join_path(options_.dst, fmt::format("rank_{}", rank));
       folders.make(folder);
-      writers.push_back(make_mindspore_ckpt_writer(
-          join_path(folder, fmt::format("{}{}.ckpt", options_.prefix, rank)), shares_[rank].infos,
-          write_options_));
+      paths.push_back(join_path(folder, fmt::format("{}{}.ckpt", options_.prefix, rank)));
+      writers.push_back(
+          make_mindspore_ckpt_writer(paths.back(), shares_[rank].infos, write_options_));
     }
     ThreadPool pool(std::min<int>(options_.threads, static_cast<int>(shares_.size())));
     pool.parallel_for(static_cast<int64_t>(shares_.size()), [&](int64_t rank) {
@@ -138,7 +140,9 @@ class Transformer {
         report();
       }
     });
+    for (const std::string& path : paths) remove_side_manifest(path);
     for (const auto& writer : writers) writer->commit();
+    for (const std::string& path : paths) write_side_manifest(path);
     folders.keep();
   }
 

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/side_manifest.h"
 
 namespace cria {
 namespace {
@@ -124,6 +125,7 @@ void TransformSource::open_files(const std::string& path) {
   const int64_t ranks = strategy_.ranks();
   for (int64_t rank = 0; rank < ranks; ++rank) {
     paths_.push_back(checkpoint_of_rank(path, rank, ranks));
+    check_side_manifest(paths_.back());
     files_.push_back(open_mindspore_ckpt(paths_.back()));
   }
   if (is_folder(path) && is_folder(rank_folder(path, ranks)))

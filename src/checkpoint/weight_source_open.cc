@@ -3,10 +3,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/side_manifest.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/weight_source.h"
 #include "formats/mindspore_ckpt.h"
@@ -69,6 +71,10 @@ std::vector<std::string> shards_of_index(const std::string& index) {
 }  // namespace
 
 void WeightSource::add_file(const std::shared_ptr<const TensorReader>& file) {
+  std::set<std::string> paths;
+  for (size_t i = 0; i < file->tensors().size(); ++i) {
+    if (paths.insert(file->path_of(i)).second) check_side_manifest(file->path_of(i));
+  }
   files_.push_back(file);
 }
 
@@ -82,7 +88,15 @@ void WeightSource::open_gguf(const std::string& file) {
 void WeightSource::open_meta(const std::string& folder) {
   const std::string params = join_path(folder, "params.json");
   config_ = parse_meta_params(read_text(params), params);
-  for (const std::string& shard : files_ending(folder, ".pth")) add_file(open_torch(shard));
+  const std::vector<std::string> shards = files_ending(folder, ".pth");
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const std::string name = fmt::format("consolidated.{:02}.pth", i);
+    // Parts are joined in order: a hole would shift all that follows.
+    require<FormatError>(shards.size() == 1 || base_name(shards[i]) == name,
+                         "weights: {}: {} files of Meta's form, but no {}", folder, shards.size(),
+                         name);
+    add_file(open_torch(shards[i]));
+  }
   tokenizer_path_ = folder;
 }
 

@@ -25,11 +25,13 @@ int probe(const std::string& name, const std::vector<std::string>& arguments);
 int tokenize(const std::string& name, const std::vector<std::string>& arguments);
 int inspect(const std::string& name, const std::vector<std::string>& arguments);
 int verify(const std::string& name, const std::vector<std::string>& arguments);
+int launch(const std::string& name, const std::vector<std::string>& arguments);
+int launch_rank(const std::string& name, const std::vector<std::string>& arguments);
 
 struct Entry {
   std::string_view name;         // cria <name>
   std::string_view recipe_name;  // the link's name, or empty
-  std::string_view job;
+  std::string_view job;          // empty: not for users, left out of the list
   Command command;
 };
 std::span<const Entry> commands();

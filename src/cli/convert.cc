@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "cli/commands.h"
+#include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "model/params.h"
 
@@ -88,6 +89,7 @@ int convert(const std::string& name, const std::vector<std::string>& arguments) 
     std::optional<LlamaConfig> config;
     if (source.has_config()) config = source.config();
     if (config && !source.config_is_own()) config->tie_word_embeddings = looks_tied(source);
+    if (config) check_shapes(source, *config);
     const auto vocabulary = find_vocabulary(source.tokenizer_path());
     if (vocabulary && options.format == WeightFormat::gguf)
       options.tokenizer_metadata = gguf_tokenizer_keys(*vocabulary);
@@ -143,6 +145,7 @@ int convert_weight(const std::string& name, const std::vector<std::string>& argu
       (!weights_file || is_file(join_path(parent_folder(path), "config.json"))))
     path = parent_folder(path);
   const WeightSource source = WeightSource::open(path);
+  if (source.has_config()) check_shapes(source, source.config());
   std::unique_ptr<Progress> progress;
   report_each(options, progress);
   convert_weights(rows_of(source),

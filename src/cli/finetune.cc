@@ -122,7 +122,7 @@ std::string records_of(const std::string& data, const char* name, const Finetune
   if (!f.pad.empty()) options.pad = parse_token(*tokenizer, f.pad);
   if (is_file(options.output) && f.resume) return options.output;
   const PreprocessReport r = cria::preprocess(options, *tokenizer);
-  for (const char* end : {"", ".db", ".meta.json"}) output.file(options.output + end);
+  for (const char* end : {"", ".db", ".meta.json", ".sum.json"}) output.file(options.output + end);
   fmt::print("{}: {} records, {} of {} tokens trained, {:.0f} % padding{}\n", data, r.records,
              r.trained_tokens, r.tokens, 100 * r.padding_share,
              r.truncated > 0 ? fmt::format(", {} truncated", r.truncated) : "");

@@ -25,6 +25,8 @@ std::span<const Entry> commands() {
       Entry{"finetune", "", "weights and data to a fine-tuned model, in one command", finetune},
       Entry{"transform", "transform_ckpt", "checkpoints from one layout over devices to another",
             transform},
+      Entry{"launch", "", "start the ranks of a run, end all when one fails", launch},
+      Entry{"launch-rank", "", "", launch_rank},
       Entry{"generate", "", "continue prompts", generate},
       Entry{"tokenize", "", "text to token ids and back, for comparison", tokenize},
       Entry{"probe", "", "logits, losses, gradients, training steps, for comparison", probe},
@@ -41,6 +43,7 @@ void print_usage() {
       "cria {}: raise your own Llama 3\n\nusage: cria COMMAND [flags]      cria COMMAND --help\n\n",
       CRIA_VERSION);
   for (const Entry& e : commands()) {
+    if (e.job.empty()) continue;
     const std::string also =
         e.recipe_name.empty() ? "" : fmt::format("  (also as {})", e.recipe_name);
     fmt::print("  {:<16}{}{}\n", e.name, e.job, also);

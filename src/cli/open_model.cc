@@ -1,6 +1,8 @@
 #include "cli/open_model.h"
 
+#include "base/error.h"
 #include "base/file.h"
+#include "model/params.h"
 
 namespace cria::cli {
 
@@ -12,6 +14,23 @@ OpenedModel open_model(const std::string& path, const std::string& config_path) 
   if (!source.config_is_own() && !config.tie_word_embeddings)
     config.tie_word_embeddings = looks_tied(source);
   return {std::move(source), std::move(config)};
+}
+
+void check_shapes(const WeightSource& source, const LlamaConfig& config) {
+  for (const Param& p : llama_params(config)) {
+    const auto index = source.find(p.name);
+    require<MismatchError>(index.has_value(), "convert: {}: no \"{}\", which the config expects",
+                           source.path(), p.name);
+    const std::vector<int64_t>& shape = source.tensors()[*index].shape;
+    require<MismatchError>(shape == p.shape,
+                           "convert: {}: \"{}\" has another shape than the config says, expected "
+                           "[{}], found [{}]",
+                           source.path(), p.name, fmt::join(p.shape, ", "), fmt::join(shape, ", "));
+  }
+  const int64_t next = config.num_hidden_layers;
+  require<MismatchError>(!source.find(fmt::format("model.layers.{}.input_layernorm.weight", next)),
+                         "convert: {}: has more layers than the {} of the config", source.path(),
+                         next);
 }
 
 }  // namespace cria::cli

@@ -23,9 +23,16 @@ ProgressCall byte_progress(std::unique_ptr<Progress>& bar, const std::string& ti
   };
 }
 
+constexpr auto kSkipBadHelp = "leave out at most so many records that cannot be read";
+
+void print_skipped(int64_t records) {
+  if (records > 0) fmt::print("Skipped {} records that cannot be read.\n", records);
+}
+
 void print_report(const PreprocessReport& r, DatasetType type) {
   fmt::print("records {}, tokens {}, trained {}, padding {:.1f} %\n", r.records, r.tokens,
              r.trained_tokens, 100 * r.padding_share);
+  print_skipped(r.bad_skipped);
   if (type != DatasetType::qa) return;
   fmt::print(
       "truncated {}, without any trained token {}, empty replies left out {} (whole records: {})\n",
@@ -42,16 +49,22 @@ void print_report(const PreprocessReport& r, DatasetType type) {
 
 int alpaca_convert(const std::string& name, const std::vector<std::string>& arguments) {
   std::string data_path = "alpaca-data.json", output_path = "alpaca-data-conversation.json";
+  int64_t skip_bad = 0;
   Flags flags(name, "Converts Alpaca records to the recipe's conversations.",
               "  alpaca_converter --data_path alpaca_data.json --output_path "
               "alpaca-data-conversation.json");
   flags.text("data_path", data_path, "JSON array (or JSON lines) of instruction, input, output");
   flags.text("output_path", output_path, "JSON array of conversations");
+  flags.integer("skip_bad", skip_bad, kSkipBadHelp);
   if (!flags.parse(arguments)) return 0;
+  require(skip_bad >= 0, "{}: --skip_bad is {}, expected 0 or more", name, skip_bad);
+  BadRecords bad(skip_bad);
   std::unique_ptr<Progress> bar;
-  const int64_t records = convert_alpaca(data_path, output_path, byte_progress(bar, "convert"));
+  const int64_t records =
+      convert_alpaca(data_path, output_path, byte_progress(bar, "convert"), &bad);
   bar.reset();
   fmt::print("Converted {} records: {}\n", records, output_path);
+  print_skipped(bad.skipped());
   return 0;
 }
 
@@ -82,6 +95,7 @@ int preprocess(const std::string& name, const std::vector<std::string>& argument
   flags.boolean("allow_special", options.allow_special,
                 "special-token text in the data becomes special tokens");
   flags.boolean("keep_empty", options.keep_empty, "keep records with an empty reply");
+  flags.integer("skip_bad", options.skip_bad, kSkipBadHelp);
   flags.boolean("overwrite", options.overwrite, "replace an existing output");
   flags.text("bos_token", bos, "id or text, instead of the vocabulary's");
   flags.text("eos_token", eos, "id or text, instead of the vocabulary's");

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/file.h"
+#include "base/side_manifest.h"
 
 namespace cria {
 namespace {
@@ -88,20 +89,30 @@ void append_conversation_json(std::string& out, const AlpacaRecord& record, int6
 }
 
 int64_t convert_alpaca(const std::string& in_path, const std::string& out_path,
-                       const ProgressCall& progress) {
-  JsonRecords records(in_path);
+                       const ProgressCall& progress, BadRecords* bad) {
+  BadRecords none;
+  if (bad == nullptr) bad = &none;
+  JsonRecords records(in_path, bad->first());
   AtomicFile file(out_path);
   int64_t count = 0;
   std::string text;
   for (JsonRecord record; records.next(record);) {
-    const AlpacaRecord alpaca = parse_alpaca(records, record, records.parse(record));
+    AlpacaRecord alpaca;
+    try {
+      alpaca = parse_alpaca(records, record, records.parse(record));
+    } catch (const FormatError& failure) {
+      bad->skip(failure);
+      continue;
+    }
     text = count == 0 ? "[\n" : ",\n";
     append_conversation_json(text, alpaca, ++count);
     file.write(text);
     if (progress && count % 256 == 0) progress(records.position(), records.size());
   }
   file.write(count == 0 ? std::string_view("[]") : std::string_view("\n]"));
+  remove_side_manifest(out_path);
   file.commit();
+  write_side_manifest(out_path);
   if (progress) progress(records.size(), records.size());
   return count;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "data/bad_records.h"
 #include "data/json_records.h"
 
 namespace cria {
@@ -35,8 +36,9 @@ void append_conversation_json(std::string& out, const AlpacaRecord& record, int6
 /// Alpaca records (a JSON array or JSON lines) to the recipe's conversations file, byte for byte as
 /// the recipe's alpaca_converter writes it: indent 2, UTF-8 as it is, ids "1", "2", ... Holds one
 /// record at a time. Returns the number of records. An older file of that name is replaced when all
-/// went well. Throws FormatError (nothing is written) or IoError.
+/// went well; `<out_path>.sum.json` gets its sums. Records that `bad` takes are left out, and the ids of those behind them close the gap.
+/// Throws FormatError (nothing is written) or IoError.
 int64_t convert_alpaca(const std::string& in_path, const std::string& out_path,
-                       const ProgressCall& progress = {});
+                       const ProgressCall& progress = {}, BadRecords* bad = nullptr);
 
 }  // namespace cria

@@ -1,10 +1,12 @@
 #include "data/dataset_meta.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/side_manifest.h"
 
 namespace cria {
 namespace {
@@ -27,6 +29,9 @@ class Members {
     if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(most))
       fail(key, fmt::format("a number from 0 to {}", most));
     return value.get<int64_t>();
+  }
+  [[nodiscard]] int64_t number_or_0(const char* key) const {
+    return json_.contains(key) ? number(key) : 0;
   }
   [[nodiscard]] bool flag(const char* key) const {
     const Json& value = get(key);
@@ -81,11 +86,19 @@ std::string meta_json(const DatasetMeta& m) {
                      {"records", m.records},
                      {"tokens", m.tokens},
                      {"trained_tokens", m.trained_tokens},
-                     {"truncated", m.truncated}};
+                     {"truncated", m.truncated},
+                     {"empty_replies", m.empty_replies},
+                     {"empty_skipped", m.empty_skipped},
+                     {"fully_masked", m.fully_masked},
+                     {"bad_skipped", m.bad_skipped},
+                     {"differing_from_recipe", m.differing_from_recipe}};
   return json.dump(2) + "\n";
 }
 
 DatasetMeta read_dataset_meta(const std::string& path) {
+  const std::string set = path.substr(0, path.size() - std::min(path.size(), kSuffix.size()));
+  const std::string sums = set + std::string(kSumsSuffix);
+  if (path.ends_with(kSuffix) && is_file(sums)) check_listed_file(sums, path);
   return parse_dataset_meta(read_text(path, 1 << 20), path);
 }
 
@@ -111,6 +124,11 @@ DatasetMeta parse_dataset_meta(std::string_view text, const std::string& path) {
   m.tokens = members.number("tokens");
   m.trained_tokens = members.number("trained_tokens");
   m.truncated = members.number("truncated");
+  m.empty_replies = members.number_or_0("empty_replies");
+  m.empty_skipped = members.number_or_0("empty_skipped");
+  m.fully_masked = members.number_or_0("fully_masked");
+  m.bad_skipped = members.number_or_0("bad_skipped");
+  m.differing_from_recipe = members.number_or_0("differing_from_recipe");
   return m;
 }
 

@@ -21,13 +21,17 @@ struct DatasetMeta {
   TokenId bos = 0, eos = 0, pad = 0;
   int64_t seq_length = 0;  // records hold one token more
   int64_t records = 0, tokens = 0, trained_tokens = 0, truncated = 0;
+  // See PreprocessReport. 0 when read from the description of an earlier version, which lacks them.
+  int64_t empty_replies = 0, empty_skipped = 0, fully_masked = 0, bad_skipped = 0;
+  int64_t differing_from_recipe = 0;
   std::string cria_version;  // filled by meta_json
 
   bool operator==(const DatasetMeta&) const = default;
 };
 
 std::string meta_json(const DatasetMeta& meta);
-/// `path` is the .meta.json file. Throws IoError, FormatError.
+/// `path` is the .meta.json file; it is compared with the sums of its data set where there are some.
+/// Throws IoError, FormatError.
 DatasetMeta read_dataset_meta(const std::string& path);
 /// The same from the file's text; `path` is for messages. Throws FormatError.
 DatasetMeta parse_dataset_meta(std::string_view text, const std::string& path);

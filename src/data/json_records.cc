@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/side_manifest.h"
 
 namespace cria {
 namespace {
@@ -18,24 +19,25 @@ std::string label_of(const JsonRecord& record) {
 
 }  // namespace
 
-JsonRecords::JsonRecords(const std::string& path)
+JsonRecords::JsonRecords(const std::string& path, FirstRecord first)
     : path_(path), file_(std::make_unique<MappedFile>(path)), text_(file_->text()) {
+  check_side_manifest(path);
   file_->advise_sequential();
-  begin();
+  begin(first);
 }
 
 JsonRecords::JsonRecords(std::string_view text, std::string name)
     : path_(std::move(name)), text_(text) {
-  begin();
+  begin(FirstRecord::good);
 }
 
-void JsonRecords::begin() {
+void JsonRecords::begin(FirstRecord first) {
   skip_space();
   constexpr auto expected = "an array of records or one record a line";
   if (pos_ == text_.size()) fail_at(pos_, "the file holds nothing", expected);
   if (text_[pos_] == '[') {
     ++pos_;
-  } else if (text_[pos_] == '{') {
+  } else if (text_[pos_] == '{' || first == FirstRecord::may_be_bad) {
     lines_ = true;
     pos_ = 0;
   } else {

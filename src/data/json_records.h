@@ -25,11 +25,13 @@ struct JsonRecord {
 
 class JsonRecords {
  public:
+  enum class FirstRecord { good, may_be_bad };
   /// A record larger than this is refused.
   static constexpr uint64_t kMaxRecordBytes = 64 << 20;
 
-  /// Opens a file. Throws IoError; FormatError when it begins with neither `[` nor `{`.
-  explicit JsonRecords(const std::string& path);
+  /// Opens a file and compares it with its sums where it has some. Throws IoError; FormatError when it begins with neither `[` nor `{`. With
+  /// FirstRecord::may_be_bad, whatever does not begin with `[` is one record a line.
+  explicit JsonRecords(const std::string& path, FirstRecord first = FirstRecord::good);
   /// The same over memory that outlives this object; `name` stands for the path in messages.
   JsonRecords(std::string_view text, std::string name);
 
@@ -48,7 +50,7 @@ class JsonRecords {
   [[nodiscard]] const std::string& path() const { return path_; }
 
  private:
-  void begin();
+  void begin(FirstRecord first);
   bool next_line(JsonRecord& record);
   bool next_element(JsonRecord& record);
   void skip_space();

@@ -134,7 +134,8 @@ std::string Dataset::fingerprint() const {
     add(fmt::format("file {} {}\n", base_name(file), MappedFile(file).size()));
   for (const MindRecordColumn& column : reader_.schema().columns)
     add(fmt::format("column {} {}\n", column.name, static_cast<int>(column.type)));
-  add(fmt::format("rows {}\n", reader_.rows()));
+  add(fmt::format("rows {} of them {} repeated {} shuffled {} labels {}\n", reader_.rows(),
+                  pass_samples_, options_.repeat, options_.shuffle, has_labels()));
   constexpr int64_t kProbes = 64;
   const int64_t probes = std::min(kProbes, reader_.rows());
   std::vector<int32_t> values;

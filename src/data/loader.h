@@ -59,8 +59,8 @@ class Dataset {
             std::span<int32_t> targets) const;
 
   /// SHA-256 over what tells data sets apart cheaply: per file its name and size, the number of
-  /// rows, the schema, and the contents of 64 rows spread over the whole. Equal sets on other paths
-  /// are equal.
+  /// rows, the schema, the contents of 64 rows spread over the whole, and what rules the order of samples
+  /// (the seed apart). Equal sets on other paths are equal.
   [[nodiscard]] std::string fingerprint() const;
   [[nodiscard]] const MindRecordReader& reader() const { return reader_; }
 

@@ -49,6 +49,9 @@ void check_options(const PreprocessOptions& o) {
           "preprocess: file_partition is {}, expected 1 to 1000", o.file_partition);
   require(o.repeat >= 1, "preprocess: repeat is {}, expected at least 1", o.repeat);
   require(o.threads >= 0, "preprocess: threads is {}, expected 0 or more", o.threads);
+  require(o.skip_bad >= 0, "preprocess: skip_bad is {}, expected 0 or more", o.skip_bad);
+  if (o.skip_bad > 0 && o.dataset_type == DatasetType::wiki)
+    warn("preprocess: skip_bad is for records and has no effect on plain text");
   if (o.repeat > 1 && o.dataset_type == DatasetType::qa)
     warn("preprocess: repeat is for wiki data only and has no effect here");
   if (!is_record_file_name(o.output))
@@ -70,16 +73,16 @@ void check_output_is_free(const PreprocessOptions& o) {
   }
 }
 
-std::string read_wiki(const std::string& path) {
-  const MappedFile file(path);
+void check_text(const MappedFile& file) {
+  file.advise_sequential();
   if (const auto bad = find_invalid_utf8(file.text())) {
     throw FormatError(describe({.what = "read text",
-                                .path = path,
+                                .path = file.path(),
                                 .offset = static_cast<int64_t>(*bad),
                                 .reason = "not valid UTF-8",
                                 .found = escaped(file.text().substr(*bad, 4))}));
   }
-  return std::string(file.text());
+  file.advise_done(0, file.size());
 }
 
 }  // namespace
@@ -96,10 +99,12 @@ PreprocessReport preprocess(const PreprocessOptions& options, const Tokenizer& t
   check_output_is_free(options);
   internal::PreprocessJob job{options, tokenizer, progress, settings_of(options, tokenizer)};
   if (options.dataset_type == DatasetType::qa) {
-    JsonRecords records(options.input);
+    JsonRecords records(options.input, BadRecords(options.skip_bad).first());
     internal::preprocess_qa(job, records);
   } else {
-    internal::preprocess_wiki(job, read_wiki(options.input));
+    const MappedFile text(options.input);
+    check_text(text);
+    internal::preprocess_wiki(job, text);
   }
   return job.report;
 }

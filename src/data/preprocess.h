@@ -28,6 +28,7 @@ struct PreprocessOptions {
   bool keep_empty = false;          // qa: rounds with an empty reply stay, as an eos alone
   bool overwrite = false;           // replace an existing output
   std::optional<TokenId> bos, eos, pad;  // instead of the vocabulary's
+  int64_t skip_bad = 0;                  // qa: at most so many bad records are left out
   int threads = 0;                       // 0: one per core; results do not depend on it
 };
 
@@ -39,6 +40,7 @@ struct PreprocessReport {
   int64_t empty_replies = 0;   // rounds left out for an empty reply
   int64_t empty_skipped = 0;   // records left out because no round with a reply was left
   int64_t fully_masked = 0;    // records without any label
+  int64_t bad_skipped = 0;     // records left out because they could not be read
   double padding_share = 0;    // of all positions written
   /// qa: records that the recipe's script would have written differently (or at all); wiki: such
   /// paragraphs. 0 with compat_mindformers.
@@ -47,8 +49,8 @@ struct PreprocessReport {
 };
 
 /// Writes `output` (numbered when partitioned), an index `.db` beside each file, and
-/// `<output>.meta.json`. Conversations are streamed in constant memory; plain text is held whole,
-/// because its cleaning looks at the whole (about four times the file's size). The output's folder
+/// `<output>.meta.json` and `<output>.sum.json` for all. Data are streamed in constant memory; plain
+/// text is gone through twice, and its tokens wait in a file beside the output. The output's folder
 /// is made when only that one is missing. A failure leaves no output. Throws UsageError (options, an
 /// output that exists, pad equal to eos), FormatError (input), IoError.
 PreprocessReport preprocess(const PreprocessOptions& options, const ProgressCall& progress = {});

@@ -22,6 +22,19 @@ struct PreprocessJob {
   PreprocessReport report = {};
 };
 
+/// The folder of the output: made where only that one is missing, removed again unless kept.
+class OutputFolder {
+ public:
+  explicit OutputFolder(const std::string& output);
+  ~OutputFolder();
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  void keep() { made_.clear(); }
+
+ private:
+  std::string made_;
+};
+
 /// The output while it is written: nothing is seen before commit(), and a folder made for it goes
 /// again when it is given up.
 class RecordOutput {
@@ -38,19 +51,15 @@ class RecordOutput {
   void commit();
 
  private:
-  struct Folder {  // made one level deep, removed again unless kept
-    explicit Folder(const std::string& output);
-    ~Folder();
-    std::string made;
-  };
   PreprocessJob& job_;
-  Folder folder_;
+  OutputFolder folder_;
   MindRecordWriter writer_;
   std::vector<TokenId> ids_;
   std::vector<int32_t> labels_;
 };
 
 void preprocess_qa(PreprocessJob& job, JsonRecords& records);
-void preprocess_wiki(PreprocessJob& job, std::string text);
+/// `text` is valid UTF-8.
+void preprocess_wiki(PreprocessJob& job, const MappedFile& text);
 
 }  // namespace cria::internal

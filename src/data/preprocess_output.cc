@@ -51,12 +51,17 @@ DatasetMeta meta_of(const PreprocessJob& job) {
           .tokens = r.tokens,
           .trained_tokens = r.trained_tokens,
           .truncated = r.truncated,
+          .empty_replies = r.empty_replies,
+          .empty_skipped = r.empty_skipped,
+          .fully_masked = r.fully_masked,
+          .bad_skipped = r.bad_skipped,
+          .differing_from_recipe = r.differing_from_recipe,
           .cria_version = {}};
 }
 
 }  // namespace
 
-RecordOutput::Folder::Folder(const std::string& output) {
+OutputFolder::OutputFolder(const std::string& output) {
   const std::string folder = parent_folder(output);
   if (is_folder(folder)) return;
   if (mkdir(folder.c_str(), 0777) != 0) {
@@ -65,12 +70,12 @@ RecordOutput::Folder::Folder(const std::string& output) {
                             .reason = std::strerror(errno),
                             .hint = "make the folders above it first"}));
   }
-  made = folder;
+  made_ = folder;
 }
 
-RecordOutput::Folder::~Folder() {
+OutputFolder::~OutputFolder() {
   // Fails, as it should, when something lies in the folder by now.
-  if (!made.empty()) rmdir(made.c_str());
+  if (!made_.empty()) rmdir(made_.c_str());
 }
 
 RecordOutput::RecordOutput(PreprocessJob& job, int64_t expected_rows)
@@ -110,12 +115,8 @@ void RecordOutput::commit() {
       static_cast<double>(report.records) * static_cast<double>(job_.settings.record_length);
   report.padding_share = 1 - static_cast<double>(report.tokens) / positions;
   report.first_file = first_file(job_.options);
-  const std::string meta = job_.options.output + ".meta.json";
-  // A description of older records must not lie beside new ones, not even for a moment.
-  unlink(meta.c_str());
-  writer_.commit();
-  write_file(meta, meta_json(meta_of(job_)));
-  folder_.made.clear();
+  writer_.commit({{job_.options.output + ".meta.json", meta_json(meta_of(job_))}});
+  folder_.keep();
 }
 
 }  // namespace cria::internal

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <exception>
+#include <optional>
 
 #include "base/error.h"
 #include "data/preprocess_job.h"
@@ -12,23 +13,32 @@ struct Slot {
   JsonRecord record;
   Sample sample;
   bool kept = false, differs = false;
+  std::optional<FormatError> bad;  // the record cannot be read
   std::exception_ptr failure;
 };
 
 class QaRun {
  public:
   QaRun(PreprocessJob& job, JsonRecords& records)
-      : job_(job), records_(records), maker_(job.tokenizer, job.settings), slots_(kBatch) {}
+      : job_(job),
+        records_(records),
+        maker_(job.tokenizer, job.settings),
+        bad_(job.options.skip_bad),
+        slots_(kBatch) {}
 
   // Rows the output will have: a pass over the records without tokenising.
+  // Bad records are only left out here: the pass that writes names them and minds the limit.
   int64_t count_rows() {
     int64_t rows = 0;
     while (const size_t n = take_batch()) {
       for_each(n, [&](Slot& slot) {
         slot.kept =
-            job_.options.compat_mindformers || has_round(parse_conversation(records_, slot.record));
+            has_round(parse_conversation(records_, slot.record)) || job_.options.compat_mindformers;
       });
-      for (size_t i = 0; i < n; ++i) rows += slots_[i].kept ? 1 : 0;
+      for (size_t i = 0; i < n; ++i) {
+        if (slots_[i].bad && !bad_.allowed()) throw FormatError(*slots_[i].bad);
+        rows += slots_[i].kept && !slots_[i].bad ? 1 : 0;
+      }
     }
     return rows;
   }
@@ -36,9 +46,16 @@ class QaRun {
   void write_all(RecordOutput& output) {
     while (const size_t n = take_batch()) {
       for_each(n, [&](Slot& slot) { make(slot); });
-      for (size_t i = 0; i < n; ++i) write(slots_[i], output);
+      for (size_t i = 0; i < n; ++i) {
+        if (slots_[i].bad) {
+          bad_.skip(*slots_[i].bad);
+        } else {
+          write(slots_[i], output);
+        }
+      }
       if (job_.progress) job_.progress(records_.position(), records_.size());
     }
+    job_.report.bad_skipped = bad_.skipped();
   }
 
  private:
@@ -52,14 +69,18 @@ class QaRun {
     return n;
   }
 
-  // Whatever the threads do, the failure reported is that of the first record in the file.
+  // Whatever the threads do, the failure reported is that of the first record in the file. Records
+  // that cannot be read are marked and left to the caller.
   template <class Body>
   void for_each(size_t n, Body&& body) {
     job_.pool.parallel_for(static_cast<int64_t>(n), [&](int64_t i) {
       Slot& slot = slots_[static_cast<size_t>(i)];
       slot.failure = nullptr;
+      slot.bad.reset();
       try {
         body(slot);
+      } catch (const FormatError& failure) {
+        slot.bad = failure;
       } catch (...) {
         slot.failure = std::current_exception();
       }
@@ -105,6 +126,7 @@ class QaRun {
   PreprocessJob& job_;
   JsonRecords& records_;
   SampleMaker maker_;
+  BadRecords bad_;
   std::vector<Slot> slots_;
 };
 
@@ -113,7 +135,7 @@ class QaRun {
 void preprocess_qa(PreprocessJob& job, JsonRecords& records) {
   int64_t rows = -1;
   if (job.options.file_partition > 1) {
-    JsonRecords again(job.options.input);
+    JsonRecords again(job.options.input, BadRecords(job.options.skip_bad).first());
     rows = QaRun(job, again).count_rows();
   }
   RecordOutput output(job, rows);

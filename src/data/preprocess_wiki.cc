@@ -1,13 +1,16 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "data/preprocess_job.h"
 #include "data/wiki_text.h"
 
 namespace cria::internal {
 namespace {
 
+// On its way through the threads. Slots are used again, so memory settles.
 struct Paragraph {
+  std::string text;
   std::vector<TokenId> ids;
   bool differs = false;
 };
@@ -18,30 +21,35 @@ class WikiTokens {
       : job_(job), special_prefix_(common_special_prefix(job.tokenizer)) {}
 
   // [bos] tokens [eos] of every paragraph, one behind the other.
-  std::vector<TokenId> collect(std::string_view text) {
-    constexpr size_t kBatch = 512;
-    const auto paragraphs = wiki_paragraphs(text);
-    std::vector<TokenId> stream;
-    std::vector<Paragraph> slots(std::min(kBatch, paragraphs.size()));
-    for (size_t begin = 0; begin < paragraphs.size(); begin += kBatch) {
-      const size_t n = std::min(kBatch, paragraphs.size() - begin);
-      job_.pool.parallel_for(static_cast<int64_t>(n), [&](int64_t i) {
-        const auto at = static_cast<size_t>(i);
-        encode(paragraphs[begin + at], slots[at]);
-      });
+  void write(const MappedFile& text, AtomicFile& out) {
+    WikiParagraphs paragraphs(text.text(), job_.options.compat_mindformers);
+    uint64_t released = 0;
+    while (const size_t n = take_batch(paragraphs)) {
+      job_.pool.parallel_for(static_cast<int64_t>(n),
+                             [&](int64_t i) { encode(slots_[static_cast<size_t>(i)]); });
       for (size_t i = 0; i < n; ++i) {
-        stream.insert(stream.end(), slots[i].ids.begin(), slots[i].ids.end());
-        job_.report.differing_from_recipe += slots[i].differs ? 1 : 0;
+        out.write(std::as_bytes(std::span(slots_[i].ids)));
+        job_.report.differing_from_recipe += slots_[i].differs ? 1 : 0;
       }
-      const std::string_view last = paragraphs[begin + n - 1];
-      if (job_.progress)
-        job_.progress(static_cast<uint64_t>(last.data() + last.size() - text.data()), text.size());
+      text.advise_done(released, paragraphs.position() - released);
+      released = paragraphs.position();
+      if (job_.progress) job_.progress(released, text.size());
     }
-    return stream;
   }
 
  private:
-  void encode(std::string_view text, Paragraph& out) const {
+  static constexpr size_t kBatch = 512;
+  static constexpr size_t kBatchBytes = 4 << 20;
+
+  size_t take_batch(WikiParagraphs& paragraphs) {
+    size_t n = 0;
+    for (size_t bytes = 0; n < kBatch && bytes < kBatchBytes; bytes += slots_[n++].text.size())
+      if (!paragraphs.next(slots_[n].text)) break;
+    return n;
+  }
+
+  void encode(Paragraph& out) const {
+    const std::string& text = out.text;
     const bool compat = job_.options.compat_mindformers;
     const EncodeOptions recipe{.allow_special = true, .nfc = true};
     const EncodeOptions ours{.allow_special = job_.options.allow_special};
@@ -57,10 +65,11 @@ class WikiTokens {
 
   PreprocessJob& job_;
   std::string special_prefix_;
+  std::vector<Paragraph> slots_{kBatch};
 };
 
 // The stream `repeat` times without a copy: any range of that is put together in `out`.
-void take_range(const std::vector<TokenId>& stream, uint64_t begin, std::span<TokenId> out) {
+void take_range(std::span<const TokenId> stream, uint64_t begin, std::span<TokenId> out) {
   uint64_t at = begin % stream.size();
   for (size_t done = 0; done < out.size(); at = 0) {
     const size_t n = std::min<size_t>(out.size() - done, stream.size() - at);
@@ -72,9 +81,16 @@ void take_range(const std::vector<TokenId>& stream, uint64_t begin, std::span<To
 
 }  // namespace
 
-void preprocess_wiki(PreprocessJob& job, std::string text) {
-  text = clean_wiki_text(text, job.options.compat_mindformers);
-  const std::vector<TokenId> stream = WikiTokens(job).collect(text);
+void preprocess_wiki(PreprocessJob& job, const MappedFile& text) {
+  OutputFolder folder(job.options.output);
+  // How many rows there will be, and a second round through the tokens, take all of them: they wait
+  // on the disk. The file has its name never and goes with this object.
+  AtomicFile waiting(job.options.output + ".tokens", 0600);
+  WikiTokens(job).write(text, waiting);
+  waiting.seek(waiting.position());  // everything to the file
+  const MappedFile mapped(waiting.temporary_path());
+  const std::span stream(reinterpret_cast<const TokenId*>(mapped.bytes().data()),
+                         mapped.size() / sizeof(TokenId));
   const auto length = static_cast<uint64_t>(job.settings.record_length);
   const uint64_t tokens = stream.size() * static_cast<uint64_t>(job.options.repeat);
   const uint64_t rows = tokens / length;
@@ -91,8 +107,10 @@ void preprocess_wiki(PreprocessJob& job, std::string text) {
   for (uint64_t row = 0; row < rows; ++row) {
     take_range(stream, row * length, record);
     output.write(record, {});
+    if (row % 1024 == 1023) mapped.advise_done(0, mapped.size());
   }
   output.commit();
+  folder.keep();
 }
 
 }  // namespace cria::internal

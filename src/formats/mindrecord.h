@@ -4,9 +4,11 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -63,6 +65,8 @@ class MindRecordWriter {
     std::vector<std::string> index_fields = {};
     /// How many rows will be written, -1 when unknown; commit() refuses another number.
     int64_t expected_rows = -1;
+    /// Called in commit() before each change of a name, with the name: where tests stop it.
+    const std::function<void(const std::string& name)>* before_change = nullptr;
   };
   /// Throws UsageError for a schema, name or option the format does not allow, and when a file
   /// exists and overwrite is off; IoError when the folder cannot be written.
@@ -79,15 +83,23 @@ class MindRecordWriter {
   /// A row of any schema.
   void write_row(const MindRecordRow& row);
   [[nodiscard]] int64_t rows() const;
-  /// Writes headers and indexes and gives all files their names.
-  void commit();
+  /// Writes headers and indexes and gives all files their names, and with them those of `beside`
+  /// (path and text of small files that describe the set) and `<path>.sum.json` with the sums of
+  /// them all.
+  ///
+  /// Everything is on the disk under temporary names before the first name changes. Then indexes of
+  /// an older set go, the sums come, `beside`, the shards, and last the new indexes. Stopped between,
+  /// the old set is whole, or MindSpore refuses the set for a missing index and we refuse it for
+  /// its sums, or the new set is whole but for an index.
+  void commit(const std::vector<std::pair<std::string, std::string>>& beside = {});
 
  private:
   struct State;
   std::unique_ptr<State> state_;
 };
 
-/// Reads a data set without its indexes. Every page, row range and record length is checked when it
+/// Reads a data set without its indexes. Every byte is compared with `<path>.sum.json` where there
+/// is one. Every page, row range and record length is checked when it
 /// is opened; contents of rows are checked when they are read. Thread-safe. Throws FormatError.
 class MindRecordReader {
  public:

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/side_manifest.h"
 #include "formats/mindrecord.h"
 #include "formats/mindrecord_codec.h"
 #include "formats/mindrecord_index.h"
@@ -14,7 +15,13 @@ namespace {
 struct OpenShard {
   MappedFile file;
   MindRecordShard shard;
-  explicit OpenShard(const std::string& path) : file(path), shard(file.bytes(), path) {}
+  explicit OpenShard(const std::string& path) : file(checked(path)), shard(file.bytes(), path) {}
+
+  // The sums first: where they differ, what a parser finds wrong is only a consequence.
+  static const std::string& checked(const std::string& path) {
+    check_side_manifest(path);
+    return path;
+  }
 };
 
 [[noreturn]] void fail(const std::string& path, std::string reason, std::string expected = {},

@@ -115,9 +115,4 @@ void MindRecordShardWriter::finish(uint64_t compression_size) {
                          name_);
 }
 
-void MindRecordShardWriter::commit() {
-  index_.commit();
-  file_.commit();
-}
-
 }  // namespace cria

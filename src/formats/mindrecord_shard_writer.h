@@ -22,7 +22,9 @@ class MindRecordShardWriter {
   void add(std::span<const std::byte> blob, std::span<const std::byte> raw);
   /// Writes raw pages, header and index under temporary names.
   void finish(uint64_t compression_size);
-  void commit();
+  /// The two files, for the commit of the set.
+  AtomicFile& file() { return file_; }
+  AtomicFile& index() { return index_; }
 
  private:
   struct BlobPage {

@@ -9,7 +9,7 @@
 #include "formats/mindrecord.h"
 #include "formats/mindrecord_codec.h"
 #include "formats/mindrecord_header.h"
-#include "formats/mindrecord_index.h"
+#include "formats/mindrecord_set.h"
 #include "formats/mindrecord_shard_writer.h"
 
 namespace cria {
@@ -84,6 +84,7 @@ MindRecordHeader make_header(const std::string& path, MindRecordSchema schema,
 }  // namespace
 
 struct MindRecordWriter::State {
+  std::string path;
   Options options;
   MindRecordHeader header;
   MindRecordCodec codec;
@@ -93,8 +94,9 @@ struct MindRecordWriter::State {
   int64_t rows = 0, rows_in_current = 0;
   std::vector<std::byte> blob, raw;
 
-  State(const std::string& path, const MindRecordSchema& schema, Options o)
-      : options(std::move(o)),
+  State(const std::string& set_path, const MindRecordSchema& schema, Options o)
+      : path(set_path),
+        options(std::move(o)),
         header(make_header(path, schema, options)),
         codec(schema, true),
         paths(mindrecord_shard_paths(path, options.shards)) {
@@ -149,14 +151,16 @@ void MindRecordWriter::write_row(const MindRecordRow& row) {
   state_->add();
 }
 
-void MindRecordWriter::commit() {
+void MindRecordWriter::commit(const std::vector<std::pair<std::string, std::string>>& beside) {
   State& s = *state_;
   require(s.options.expected_rows < 0 || s.rows == s.options.expected_rows,
           "MindRecord: {} rows were written, {} announced", s.rows, s.options.expected_rows);
   const auto saved = static_cast<uint64_t>(std::max<int64_t>(0, s.codec.saved_bytes()));
-  // All shards are complete under temporary names before the first one gets its own.
   for (auto& shard : s.shards) shard->finish(saved);
-  for (auto& shard : s.shards) shard->commit();
+  MindRecordSet set(s.path, s.options.before_change);
+  for (auto& shard : s.shards) set.add(shard->file(), shard->index());
+  for (const auto& [path, text] : beside) set.add_text(path, text);
+  set.commit();
 }
 
 }  // namespace cria

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/side_manifest.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/part_strategy.h"
 #include "formats/mindspore_ckpt.h"
@@ -40,7 +41,9 @@ void write_slices(const std::string& path, const TrainState& state,
   options.scalars = std::move(scalars);
   const auto writer = make_mindspore_ckpt_writer(path, std::move(infos), options);
   for (const auto bytes : contents) writer->write(bytes);
+  remove_side_manifest(path);
   writer->commit();
+  write_side_manifest(path);
 }
 
 // (epoch, step) of `<prefix>_rank_<r>-<epoch>_<step>.ckpt`.
@@ -197,6 +200,7 @@ void CkptFiles::remove_old() const {
   for (size_t i = 0; i + static_cast<size_t>(save_.keep) < found.size(); ++i) {
     std::error_code failed;
     const std::string path = join_path(folders_.checkpoint, found[i].second);
+    std::filesystem::remove(path + std::string(kSumsSuffix), failed);
     std::filesystem::remove(path, failed);
     if (failed) warn(fmt::format("checkpoint: {}: cannot be removed: {}", path, failed.message()));
   }

@@ -9,15 +9,20 @@
 
 namespace cria {
 
+/// A folder on a disk of memory with room enough, or the usual temporary folder: for tests that write often and do not ask
+/// whether a disk keeps what was synced.
+inline std::filesystem::path quick_folder() {
+  std::error_code error;
+  const auto space = std::filesystem::space("/dev/shm", error);
+  constexpr uintmax_t kEnough = uintmax_t{1} << 30;
+  return !error && space.available > kEnough ? std::filesystem::path("/dev/shm")
+                                             : std::filesystem::temp_directory_path();
+}
+
 class TemporaryFolder {
  public:
   TemporaryFolder() : TemporaryFolder(std::filesystem::temp_directory_path()) {}
-  /// On a disk of memory where there is one: for tests that save often and do not ask whether a disk keeps what was synced.
-  static TemporaryFolder in_memory() {
-    return TemporaryFolder(std::filesystem::is_directory("/dev/shm")
-                               ? "/dev/shm"
-                               : std::filesystem::temp_directory_path());
-  }
+  static TemporaryFolder in_memory() { return TemporaryFolder(quick_folder()); }
   ~TemporaryFolder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <stdexcept>
+
+#include "base/error.h"
 
 namespace cria {
 namespace {
@@ -18,6 +21,17 @@ TEST(ThreadPool, CoversEveryIndexOnce) {
       for (const auto& n : seen) ASSERT_EQ(n.load(), 1);
     }
   }
+}
+
+TEST(ThreadPool, ZeroThreadsMeansTheLaunchersShare) {
+  setenv("CRIA_THREADS", "3", 1);
+  EXPECT_EQ(ThreadPool(0).threads(), 3);
+  EXPECT_EQ(ThreadPool(2).threads(), 2);
+  for (const char* bad : {"0", "x", "4097", "1 "}) {
+    setenv("CRIA_THREADS", bad, 1);
+    EXPECT_THROW(ThreadPool(0), UsageError) << bad;
+  }
+  unsetenv("CRIA_THREADS");
 }
 
 TEST(ThreadPool, WorkerNumbersAreBelowTheNumberOfThreads) {

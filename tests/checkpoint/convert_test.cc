@@ -86,6 +86,25 @@ TEST(RandomRows, AreThoseOfInitParameters) {
                random_weights(config, DType::f32, 7));
 }
 
+TEST(RandomRows, AreTheSameBytesForAnyNumberOfThreads) {
+  LlamaConfig config = small_config(false);
+  config.vocab_size = 3001;  // the table is cut into pieces, the last of them shorter
+  const WeightRows alone = random_rows(config, DType::bf16, 3, 1);
+  const TensorInfo table = alone.tensors.at(0);
+  ASSERT_GT(table.elements(), 50'000);
+  std::vector<std::byte> expected(static_cast<size_t>(table.size_bytes()));
+  for (int64_t row = 0; row < table.shape[0]; ++row) {
+    const size_t bytes = expected.size() / static_cast<size_t>(table.shape[0]);
+    alone.read(0, row, 1, DType::bf16,
+               std::span(expected).subspan(static_cast<size_t>(row) * bytes, bytes));
+  }
+  for (const int threads : {1, 2, 5}) {
+    std::vector<std::byte> found(expected.size());
+    random_rows(config, DType::bf16, 3, threads).read(0, 0, table.shape[0], DType::bf16, found);
+    EXPECT_TRUE(found == expected) << threads;
+  }
+}
+
 // The real convert_weight.py wrote converted.ckpt from the same weights.
 TEST(RecipeFixture, OurCkptHasTheBytesOfTheRealConverters) {
   CRIA_NEED_FIXTURES();

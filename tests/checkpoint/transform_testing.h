@@ -7,6 +7,7 @@
 
 #include "../formats/files.h"
 #include "base/bytes.h"
+#include "base/side_manifest.h"
 #include "checkpoint/transform.h"
 #include "formats/mindspore_ckpt.h"
 #include "formats/strategy_file.h"
@@ -60,11 +61,11 @@ inline void relay(const std::string& src, const std::string& src_strategy, const
                         .progress = {}});
 }
 
-/// Relative path to content, of all files below a folder.
+/// Relative path to content, of all files below a folder but the sums beside them.
 inline std::map<std::string, std::string> tree(const std::string& folder) {
   std::map<std::string, std::string> out;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (!entry.is_directory())
+    if (!entry.is_directory() && !entry.path().string().ends_with(kSumsSuffix))
       out[std::filesystem::relative(entry.path(), folder)] = slurp(entry.path());
   }
   return out;

@@ -49,6 +49,48 @@ TEST(ConvertAlpaca, MayReplaceItsOwnInput) {
   EXPECT_THAT(bytes_of_file(path), HasSubstr("\"from\": \"gpt\""));
 }
 
+const std::string kGood = R"({"instruction":"a","output":"b"})";
+
+TEST(ConvertAlpaca, LeavesOutAsManyBadRecordsAsAllowedAndNamesEach) {
+  const ScratchFolder folder;
+  const std::string in = folder.write(
+      "in.jsonl", "no json\n" + kGood + "\n{\"instruction\":7}\n" + kGood + "\n{\"a\":\n");
+  convert_alpaca(folder.write("good.jsonl", kGood + "\n" + kGood), folder / "good.json");
+  BadRecords three(3);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(convert_alpaca(in, folder / "out.json", {}, &three), 2);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(three.skipped(), 3);
+  EXPECT_EQ(bytes_of_file(folder / "out.json"), bytes_of_file(folder / "good.json"));
+  for (const char* line : {"record 0 (line 1, from byte 0)", "record 2 (line 3, from byte 41)",
+                           "record 4 (line 5, from byte 92)"})
+    EXPECT_THAT(said, HasSubstr(std::string("warning: skipped: read ") + line + ": " + in));
+
+  BadRecords two(2);
+  testing::internal::CaptureStderr();
+  try {
+    convert_alpaca(in, folder / "none.json", {}, &two);
+    ADD_FAILURE() << "the third bad record was taken";
+  } catch (const FormatError& e) {
+    EXPECT_THAT(e.what(), HasSubstr("line 5"));
+    EXPECT_THAT(e.what(), HasSubstr("skipped before it: 2"));
+  }
+  testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(std::filesystem::exists(folder / "none.json"));
+}
+
+TEST(ConvertAlpaca, SkipsARecordOfAnArrayButNoBrokenArray) {
+  const ScratchFolder folder;
+  BadRecords many(100);
+  const std::string one = "[" + kGood + ",{\"x\":1}," + kGood + "]";
+  EXPECT_EQ(convert_alpaca(folder.write("a.json", one), folder / "a.out", {}, &many), 2);
+  EXPECT_EQ(many.skipped(), 1);
+  for (const std::string& text :
+       {"[" + kGood + " " + kGood + "]", "[" + kGood, "[" + kGood + ",7]"})
+    EXPECT_THROW(convert_alpaca(folder.write("b.json", text), folder / "b.out", {}, &many),
+                 FormatError);
+}
+
 TEST(ConvertAlpaca, HoldsOneRecordAtATime) {
   const ScratchFolder folder;
   std::string text = "[";

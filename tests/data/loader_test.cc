@@ -156,6 +156,16 @@ TEST(Dataset, FingerprintSeesContentsAndNotThePlace) {
   EXPECT_EQ(print(folder / "a.mindrecord").size(), 64U);
   EXPECT_EQ(print(folder / "a.mindrecord"), print(folder / "b/a.mindrecord"));
   EXPECT_NE(print(folder / "a.mindrecord"), print(folder / "c/a.mindrecord"));
+  // What changes the order of samples changes it too: a resumed run could not find its place.
+  const auto ordered = [&](Dataset::Options options) {
+    options.seq_length = 2;
+    options.pad = kPad;
+    return Dataset({folder / "a.mindrecord"}, options).fingerprint();
+  };
+  const std::set<std::string> different = {
+      ordered({}), ordered({.shuffle = false}), ordered({.num_samples = 2}),
+      ordered({.repeat = 2})};
+  EXPECT_EQ(different.size(), 4U);
 }
 
 TEST(FindRecordFiles, WalksFoldersAsTheRecipeDoes) {

@@ -108,6 +108,25 @@ TEST(Preprocess, PartitionsHoldTheSameRowsInTheSameOrder) {
   EXPECT_EQ(find_dataset_meta(folder / "p.mindrecord2"), folder / "p.mindrecord.meta.json");
 }
 
+TEST(Preprocess, LeavesBadRecordsOutInEveryPartition) {
+  const ScratchFolder folder;
+  std::string text;
+  for (int i = 0; i < 700; ++i)
+    text += (i % 100 == 50 ? "{\"conversations\":[]}" : record("say", fmt::format("{}", i))) + "\n";
+  for (const int parts : {1, 3}) {
+    PreprocessOptions o = qa(folder, text);
+    o.output = folder / fmt::format("x{}.mindrecord", parts);
+    o.file_partition = parts;
+    o.skip_bad = 6;
+    EXPECT_THAT(failure<FormatError>(o), HasSubstr("line 651"));
+    o.skip_bad = 7;
+    const PreprocessReport r = preprocess(o, tiny());
+    EXPECT_EQ(r.bad_skipped, 7);
+    EXPECT_EQ(r.records, 693);
+    EXPECT_EQ(MindRecordReader(r.first_file).rows(), 693);
+  }
+}
+
 TEST(Preprocess, WikiRepeatsTheStreamAndCutsIt) {
   const ScratchFolder folder;
   PreprocessOptions o;

@@ -65,7 +65,7 @@ class BadFile : public testing::TestWithParam<std::tuple<Reader, std::pair<Damag
 
 TEST_P(BadFile, IsOneLineAndNoOutput) {
   const auto& [reader, damage] = GetParam();
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = TemporaryFolder::in_memory();
   const std::string path = folder / reader.good;
   const std::string good = test::slurp(valid_files() + "/" + reader.good);
   int exit = 3;

@@ -176,7 +176,7 @@ void PrintTo(const BadYaml& bad, std::ostream* out) { *out << std::string(bad.te
 
 class BadConfig : public testing::TestWithParam<BadYaml> {};
 TEST_P(BadConfig, IsOneLineAndNoOutput) {
-  const TemporaryFolder folder;
+  const TemporaryFolder folder = TemporaryFolder::in_memory();
   test::spew(folder / "c.yaml", GetParam().text);
   expect_refused("run_llama3 --config {x} --train_data {i}/rows.mindrecord", GetParam().exit,
                  folder / "c.yaml");

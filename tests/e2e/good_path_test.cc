@@ -31,14 +31,14 @@ std::vector<float> floats(const TensorReader& file, const std::string& name) {
 }
 
 TEST(GoodPath, AlpacaConvertWritesTheRecipesBytes) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   const std::string golden = std::string(CRIA_SOURCE_DIR) + "/tests/golden/data/alpaca_edge";
   succeed("alpaca-convert --data_path {x} --output_path {o}/y.json", out, golden + ".json");
   EXPECT_EQ(test::slurp(out / "y.json"), test::slurp(golden + ".conversation.json"));
 }
 
 TEST(GoodPath, PreprocessedRowsAreShownWithTheirTrainedTokensMarked) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   succeed(
       "preprocess --dataset_type qa --input_glob {i}/conversations.json --model_file {i}/tok.model "
       "--seq_length 1024 --output_file {o}/y.mindrecord",
@@ -50,7 +50,7 @@ TEST(GoodPath, PreprocessedRowsAreShownWithTheirTrainedTokensMarked) {
 }
 
 TEST(GoodPath, WeightsSurviveEveryFormat) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   succeed("convert --random tiny --dtype fp32 --output {o}/a", out);
   succeed("convert --input {o}/a --output {o}/b.ckpt", out);
   succeed("convert --input {o}/b.ckpt --config {o}/a/config.json --output {o}/c.gguf", out);
@@ -63,7 +63,7 @@ TEST(GoodPath, WeightsSurviveEveryFormat) {
 }
 
 TEST(GoodPath, ProbeWritesTheContractsTensors) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   succeed("probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --grads", out);
   const auto y = open_safetensors(out / "y");
   const auto weights = open_safetensors(valid_files() + "/tiny.safetensors");
@@ -78,7 +78,7 @@ TEST(GoodPath, ProbeWritesTheContractsTensors) {
 }
 
 TEST(GoodPath, GenerateGivesOneJsonLineAndRowsDoNotSeeEachOther) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   const std::string generate =
       "generate --model {i}/tiny --dtype fp32 --eos_ids none --max_new_tokens 8 --json";
   const Outcome both = succeed(generate + " --token_ids 1,2,3 --token_ids 7", out);
@@ -92,7 +92,7 @@ TEST(GoodPath, GenerateGivesOneJsonLineAndRowsDoNotSeeEachOther) {
 }
 
 TEST(GoodPath, TokenizeGoesThereAndBack) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   succeed("tokenize --vocab_file {i}/tok.model --input {i}/texts.jsonl --output {o}/ids", out);
   EXPECT_EQ(test::slurp(out / "ids"), "{\"ids\": [104, 105]}\n{\"ids\": [256, 121, 111, 117]}\n");
   succeed("tokenize --vocab_file {i}/tok.model --input {o}/ids --output {o}/texts --decode", out);
@@ -108,7 +108,7 @@ class Golden : public testing::Test {
 };
 
 TEST_F(Golden, GreedyTokensAreExact) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   for (const std::string model : {"tiny-llama3", "small-llama3"}) {
     const std::string folder = test::fixture("models/" + model);
     for (const json& c : test::load_json(folder + "/generate.json")["cases"]) {
@@ -156,7 +156,7 @@ std::vector<double> doubles(const TensorReader& file, const std::string& name) {
 }
 
 TEST_F(Golden, ProbeIsWithinTheManifestsTolerances) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   const std::string folder = test::fixture("models/tiny-llama3");
   const json manifest = test::load_json(folder + "/manifest.json");
   const auto reference = open_safetensors(folder + "/ref-fp32.safetensors");
@@ -196,7 +196,7 @@ TEST_F(Golden, ProbeIsWithinTheManifestsTolerances) {
 }
 
 TEST_F(Golden, ConvertWeightWritesTheRecipesBytes) {
-  const TemporaryFolder out;
+  const TemporaryFolder out = TemporaryFolder::in_memory();
   const std::string folder = test::fixture("models/tiny-llama3");
   succeed("convert-weight --input_path {x}/hf-bf16 --output_path {o}/y.ckpt --dtype bf16", out,
           folder);

@@ -28,7 +28,7 @@ class Program {
   Outcome wait();
 
  private:
-  TemporaryFolder said_;
+  TemporaryFolder said_ = TemporaryFolder::in_memory();
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   pid_t process_ = -1;
 };

@@ -16,7 +16,7 @@ namespace cria::e2e {
 /// Runs the words ({x} = `bad`, {i} = the valid files, {o} = an empty folder for outputs) and expects the exit code, one
 /// line of the agreed form on stderr, nothing on stdout, no output, and an answer within 2 s.
 inline void expect_refused(const std::string& words, int exit, const std::string& bad = {}) {
-  const TemporaryFolder output;
+  const TemporaryFolder output = TemporaryFolder::in_memory();
   const Outcome got = run(words_of(words, bad, valid_files(), output.path()), output.path());
   SCOPED_TRACE(words);
   EXPECT_EQ(got.exit, exit) << got.err;

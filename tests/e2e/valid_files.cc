@@ -91,7 +91,7 @@ processor: {tokenizer: {type: Llama3Tokenizer, vocab_file: ""}}
 }  // namespace
 
 const std::string& valid_files() {
-  static const TemporaryFolder folder;
+  static const TemporaryFolder folder = TemporaryFolder::in_memory();
   static const std::string path = [] {
     make_weights(folder.path());
     make_data(folder.path());

@@ -149,6 +149,31 @@ TEST_F(RecipeRun, anEvaluationWithoutDataIsRefusedBeforeTraining) {
   EXPECT_FALSE(is_folder(folder_ / "bad/checkpoint"));
 }
 
+TEST_F(RecipeRun, resumesFromAFolderThatIsNamed) {
+  ASSERT_EQ(run("out", {}), 0) << message_;
+  const std::string whole = state("out", 8);
+  const std::string named = checkpoint_folder(folder_ / "out/checkpoint/rank_0/native", 4);
+  write_file(folder_ / "c.yaml",
+             std::string(test::kTinyRecipe) + "resume_training: \"" + named + "\"\n");
+  ASSERT_EQ(run("elsewhere", {}), 0) << message_;
+  EXPECT_NE(text_.find("Training goes on after step 4"), std::string::npos);
+  EXPECT_EQ(state("elsewhere", 8), whole);
+  // A damaged one that was named is an error; it is not passed over for another.
+  const std::string file = named + "/adam_m.safetensors";
+  std::string bytes = read_text(file);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  write_file(file, bytes);
+  EXPECT_EQ(run("again", {}), 3) << message_;
+  EXPECT_NE(message_.find("adam_m.safetensors"), std::string::npos) << message_;
+}
+
+TEST_F(RecipeRun, otherDataAreNotResumedOn) {
+  ASSERT_EQ(run("out", {"--max_steps", "3"}), 0) << message_;
+  EXPECT_EQ(run("out", {"--resume", "True", "--train_dataset.data_loader.num_samples", "8"}), 9)
+      << message_;
+  EXPECT_NE(message_.find("dataset fingerprint"), std::string::npos) << message_;
+}
+
 TEST_F(RecipeRun, threeNonFiniteStepsInARowEndWithEight) {
   EXPECT_EQ(run("nan", {"--lr_schedule.learning_rate", "1e30", "--lr_schedule.warmup_steps", "0",
                         "--optimizer.master_weights=none"}),
