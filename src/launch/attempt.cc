@@ -128,8 +128,9 @@ void Attempt::take_report(const RankReport& report) {
     if (started() == plan_.start.ranks) start_deadline_ = Clock::time_point::max();
     return;
   }
-  log_.note(fmt::format("rank {} ended: exit code {}, signal {}", report.rank, report.exit_code,
-                        report.signal));
+  log_.note(fmt::format("rank {} ended{}: exit code {}, signal {}", report.rank,
+                        report.event == RankReport::Event::ended ? "" : " as it was told",
+                        report.exit_code, report.signal));
   if (!report.failed() || ending_) return;
   // A rank that ends with 6 tells of another's death; that other one is the cause.
   const auto of_another = [](const RankReport& r) {
@@ -231,7 +232,8 @@ int Attempt::outcome() {
   const std::string how = WIFSIGNALED(status)
                               ? "was killed by " + signal_name(WTERMSIG(status))
                               : fmt::format("ended with exit code {}", WEXITSTATUS(status));
-  log_.say(fmt::format("error: {} {} before these ranks had ended: {}", words, how, unknown));
+  log_.say(fmt::format("error: {} {} before these ranks had ended by themselves: {}", words, how,
+                       unknown));
   for (const std::string& line : log_.last_notes()) fmt::print(stderr, "  {}\n", line);
   return static_cast<int>(ExitCode::rank_died);
 }

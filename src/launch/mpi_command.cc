@@ -39,9 +39,9 @@ Settings open_mpi_settings(bool one_host) {
   mca("rmaps_base_oversubscribe", "1");
   mca("hwloc_base_binding_policy", "none");
   mca("odls_base_sigkill_timeout", "1");
-  // A host that vanished is noticed after 5 + 3 x 2 seconds, not after minutes.
-  mca("oob_tcp_keepalive_time", "5");
-  mca("oob_tcp_keepalive_intvl", "2");
+  // A host that vanished is noticed after 3 + 3 x 1 seconds, not after minutes.
+  mca("oob_tcp_keepalive_time", "3");
+  mca("oob_tcp_keepalive_intvl", "1");
   mca("oob_tcp_keepalive_probes", "3");
   if (!may_copy_between_processes()) mca("btl_vader_single_copy_mechanism", "none");
   if (one_host) {

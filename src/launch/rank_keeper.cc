@@ -143,9 +143,12 @@ bool Keeper::program_ended() {
   int status = 0;
   if (waitpid(program_, &status, WNOHANG) != program_) return false;
   kill(-program_, SIGKILL);  // whatever it started itself
-  report_.event = RankReport::Event::ended;
   report_.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   report_.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 0;
+  // A signal that we did not send is a cause of its own, even when mpirun noticed it before us.
+  const bool ours = report_.signal == 0 || report_.signal == SIGTERM ||
+                    (report_.signal == SIGKILL && Clock::now() > kill_at_);
+  report_.event = run_ended_ && ours ? RankReport::Event::told_to_end : RankReport::Event::ended;
   return true;
 }
 
@@ -170,7 +173,7 @@ int Keeper::run() {
     on_signal(sigtimedwait(&signals_, nullptr, &wait));
     if (!parent_died_ && getppid() != parent_) {
       parent_died_ = run_ended_ = true;
-      end_program(SIGKILL);
+      kill_at_ = Clock::now();
     }
     if (Clock::now() > kill_at_) end_program(SIGKILL);
   }

@@ -47,7 +47,9 @@ std::string report_line(const RankReport& r, std::string_view token) {
   std::replace(host.begin(), host.end(), ' ', '_');
   std::string line = fmt::format("{} {} {} {} {} ", kMark, token, r.rank, r.pid, host);
   if (r.event == RankReport::Event::started) return line + fmt::format("started {}\n", r.job);
-  return line + fmt::format("ended {} {} {}\n", r.exit_code, r.signal, escaped(r.last_line, 150));
+  const char* event = r.event == RankReport::Event::ended ? "ended" : "told";
+  return line +
+         fmt::format("{} {} {} {}\n", event, r.exit_code, r.signal, escaped(r.last_line, 150));
 }
 
 std::optional<RankReport> parse_report(std::string_view line, std::string_view token) {
@@ -66,9 +68,10 @@ std::optional<RankReport> parse_report(std::string_view line, std::string_view t
     return report;
   }
   const auto code = to_number(take_word(line)), signal = to_number(take_word(line));
-  if (event != "ended" || !code || !signal || *code < 0 || *code > 255) return {};
+  if ((event != "ended" && event != "told") || !code || !signal || *code < 0 || *code > 255)
+    return {};
   if (*signal < 0 || *signal > 64) return {};
-  report.event = RankReport::Event::ended;
+  report.event = event == "ended" ? RankReport::Event::ended : RankReport::Event::told_to_end;
   report.exit_code = static_cast<int>(*code);
   report.signal = static_cast<int>(*signal);
   report.last_line = line;

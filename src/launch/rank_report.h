@@ -9,13 +9,14 @@
 namespace cria {
 
 struct RankReport {
-  enum class Event { started, ended };
+  /// told_to_end: it ended because mpirun wished so, which is never the cause of a failure.
+  enum class Event { started, ended, told_to_end };
   Event event = Event::started;
   int rank = 0;
   int64_t pid = 0;
   std::string host;
   uint32_t job = 0;  // of `started`: Open MPI's number of the job; 0: none
-  // of `ended`:
+  // of `ended` and `told_to_end`:
   int exit_code = 0;
   int signal = 0;         // 0: it left by itself
   std::string last_line;  // the last error line of its log, else its last line; at most 300 bytes

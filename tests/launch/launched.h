@@ -22,9 +22,12 @@ namespace cria::test {
 
 using namespace std::chrono_literals;
 
+/// Empty when it is not there, or goes while it is read, as files of processes do.
 inline std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
+  const std::ifstream in(path, std::ios::binary);
+  std::ostringstream text;
+  if (in) text << in.rdbuf();
+  return text.str();
 }
 
 /// A shell script that plays the program of a rank; $1 and so on are the words behind it.

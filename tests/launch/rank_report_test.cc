@@ -47,6 +47,13 @@ TEST(RankReport, RefusesWhatIsNoReportOfThisRun) {
   EXPECT_TRUE(parse_report("cria-rank abc 0 1 h started 9", "abc"));
 }
 
+TEST(RankReport, ARankThatWasToldToEndIsNoFailure) {
+  const auto heard = parse_report("cria-rank abc 1 2 h told 0 15 x", "abc");
+  ASSERT_TRUE(heard);
+  EXPECT_FALSE(heard->failed());
+  EXPECT_EQ(report_line(*heard, "abc"), "cria-rank abc 1 2 h told 0 15 x\n");
+}
+
 TEST(RankReport, StoppedAfterSavingIsNoFailure) {
   RankReport r{Event::ended, 0, 1, "h", 0, 75, 0, ""};
   EXPECT_FALSE(r.failed());
