@@ -126,12 +126,13 @@ void Comm::wait(std::span<Piece> pieces, const Noted& operation) {
 
 void Comm::compare_calls(const Noted& operation, int64_t bytes, int type) {
   ++counters_.calls;
+  ++collectives_;
   if (!world_.settings.checked) return;
   struct Header {
     std::array<char, 16> kind;
     int64_t bytes, call, type;
   };
-  Header mine = {{}, bytes, counters_.calls, type};
+  Header mine = {{}, bytes, collectives_, type};
   operation.kind.copy(mine.kind.data(), mine.kind.size() - 1);
   std::vector<Header> theirs(ranks_.size());
   std::vector<Piece> pieces;

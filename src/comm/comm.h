@@ -113,6 +113,7 @@ class Comm {
   std::vector<int> ranks_;
   int rank_ = 0, channel_;
   CommCounters counters_;
+  int64_t collectives_ = 0;  // compared between ranks in checked groups
   std::vector<std::byte> scratch_;
 };
 

@@ -8,6 +8,8 @@
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <set>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -169,12 +171,27 @@ void Attempt::look_at_deadlines() {
   }
 }
 
+/// Whom others gave up waiting for, and who did not give up itself: it stands still, the others only wait in a chain.
+std::string Attempt::stalled_ranks() const {
+  std::set<int> waited_for, gave_up;
+  for (const auto& r : ranks_) {
+    if (!r || r->exit_code != static_cast<int>(ExitCode::no_progress)) continue;
+    gave_up.insert(r->rank);
+    for (const int rank : ranks_waited_for(r->last_line)) waited_for.insert(rank);
+  }
+  std::vector<int> stalled;
+  std::ranges::set_difference(waited_for, gave_up, std::back_inserter(stalled));
+  if (stalled.empty()) return "";
+  return fmt::format("error: rank {} stalled: others waited for it in vain; ", fmt::join(stalled, ", "));
+}
+
 void Attempt::name_failure() {
   const RankReport& f = *failure_;
   const std::string how = f.signal != 0 ? "was killed by " + signal_name(f.signal)
                                         : fmt::format("ended with exit code {}", f.exit_code);
-  log_.say(fmt::format("error: rank {} on {} (process {}) {}; all ranks are ended{}", f.rank,
-                       f.host, f.pid, how,
+  const std::string stalled = stalled_ranks();
+  log_.say(fmt::format("{}rank {} on {} (process {}) {}; all ranks are ended{}",
+                       stalled.empty() ? "error: " : stalled, f.rank, f.host, f.pid, how,
                        f.last_line.empty() ? "" : "; its last words: " + f.last_line));
   failing_code_ = f.signal != 0 ? static_cast<int>(ExitCode::rank_died) : f.exit_code;
 }

@@ -37,6 +37,7 @@ class Attempt {
   void end_run();
   void sweep();
   void tee_rank_0(bool last);
+  [[nodiscard]] std::string stalled_ranks() const;
   void name_failure();
   [[nodiscard]] int started() const;
   [[nodiscard]] int outcome();

@@ -78,6 +78,23 @@ std::optional<RankReport> parse_report(std::string_view line, std::string_view t
   return report;
 }
 
+std::vector<int> ranks_waited_for(std::string_view line) {
+  constexpr std::string_view waited = " has waited ", whom = " for rank ";
+  const size_t at = line.find(waited);
+  const size_t list = at == std::string_view::npos ? at : line.find(whom, at);
+  std::vector<int> ranks;
+  if (list == std::string_view::npos) return ranks;
+  const char* c = line.data() + list + whom.size();
+  const char* const end = line.data() + line.size();
+  for (int rank = 0;;) {
+    const auto [next, bad] = std::from_chars(c, end, rank);
+    if (bad != std::errc() || rank < 0) return ranks;
+    ranks.push_back(rank);
+    if (end - next < 2 || next[0] != ',' || next[1] != ' ') return ranks;
+    c = next + 2;
+  }
+}
+
 std::string last_error_line(const std::string& log_path) {
   constexpr std::streamoff kTail = 64 << 10;
   std::ifstream in(log_path, std::ios::binary | std::ios::ate);

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace cria {
 
@@ -27,6 +28,9 @@ struct RankReport {
 std::string report_line(const RankReport& report, std::string_view token);
 /// Nothing when the line is not a report of this run.
 std::optional<RankReport> parse_report(std::string_view line, std::string_view token);
+
+/// The ranks that a rank waited for when it gave up: of "... has waited 60.0 s for rank 1, 3" 1 and 3.
+std::vector<int> ranks_waited_for(std::string_view line);
 
 /// The line that tells most about a failure: the last one with "error", "critical" or "terminate" in it, in any case, else the
 /// last that is not empty. Looks at the last 64 KiB. Empty when there is none or no such file.
