@@ -74,9 +74,8 @@ void check_block(std::span<const std::byte> bytes, size_t block, const FileSums&
 void check_sums(std::span<const std::byte> bytes, const FileSums& expected, const std::string& path,
                 ThreadPool& pool) {
   check_size(bytes, expected, path);
-  pool.parallel_for(static_cast<int64_t>(expected.blocks.size()), [&](int64_t i) {
-    check_block(bytes, static_cast<size_t>(i), expected, path);
-  });
+  pool.parallel_for(static_cast<int64_t>(expected.blocks.size()),
+                    [&](int64_t i) { check_block(bytes, static_cast<size_t>(i), expected, path); });
 }
 
 }  // namespace cria

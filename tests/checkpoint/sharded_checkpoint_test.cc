@@ -260,7 +260,8 @@ TEST(ShardedCheckpointFiles, ASecondRunIsRefusedOnAllRanks) {
 TEST(Agreement, TextsAreGatheredInOrderAndShared) {
   run_layout(rig_config(true), layouts()[3], [&](Groups& groups, RankState&) {
     const int rank = groups.world.rank();
-    const auto texts = gather_texts(groups.world, std::string(static_cast<size_t>(rank), 'x'));
+    Comm reports(groups.shared, "reports", groups.grid.all_ranks(), kReportsChannel);
+    const auto texts = gather_texts(reports, std::string(static_cast<size_t>(rank), 'x'));
     EXPECT_EQ(texts.size(), rank == 0 ? 4u : 0u);
     for (size_t r = 0; r < texts.size(); ++r) EXPECT_EQ(texts[r], std::string(r, 'x'));
     EXPECT_EQ(share_text(groups.world, rank == 2 ? "from two" : "", 2), "from two");
