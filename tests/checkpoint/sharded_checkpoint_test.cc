@@ -1,5 +1,7 @@
 // Checkpoints of several ranks: whatever layout saved, whatever layout loads, every element arrives.
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <filesystem>
@@ -298,6 +300,33 @@ TEST(ShardedCheckpointFiles, ASecondRunIsRefusedOnAllRanks) {
       [&](Groups& groups, RankState&) { const CheckpointStore second(scratch / "run", groups); });
   EXPECT_THAT(failures[0], testing::HasSubstr("in use by another run"));
   EXPECT_THAT(failures[1], testing::StartsWith("IoError rank 0: "));
+}
+
+// kill -9 of all ranks at a random moment while they save step after step: the newest committed step loads, in another layout too.
+TEST(ShardedCheckpointFiles, AKillWhileRanksSaveLosesNoCommittedStep) {
+  const TemporaryFolder scratch = TemporaryFolder::in_memory();
+  const std::string root = scratch / "run";
+  const LlamaConfig config = rig_config(true);
+  save_layout(root, config, layouts()[9], 1);
+  std::mt19937 random(12);
+  int64_t next = 2;
+  for (int trial = 0; trial < 8; ++trial) {
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      for (int64_t step = next;; ++step) save_layout(root, config, layouts()[9], step);
+    }
+    usleep(5000 + random() % 150000);
+    kill(child, SIGKILL);
+    int status = 0;
+    waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "the writers ended by themselves";
+    const std::vector<int64_t> steps = checkpoint_steps(root);
+    ASSERT_FALSE(steps.empty());
+    expect_loads(root, config, layouts()[trial % 2 == 0 ? 9 : 6], steps.back());
+    next = steps.back() + 1;
+  }
+  EXPECT_GT(next, 2);
 }
 
 TEST(Agreement, TextsAreGatheredInOrderAndShared) {
