@@ -69,20 +69,20 @@ std::string share_text(Comm& world, std::string_view text, int from) {
   return out;
 }
 
-std::vector<std::string> gather_texts(Comm& world, std::string_view mine) {
+std::vector<std::string> gather_texts(Comm& reports, std::string_view mine) {
   std::array<int64_t, 1> size = {static_cast<int64_t>(mine.size())};
-  if (world.rank() != 0) {
-    Comm::Pending length = world.send(std::as_bytes(std::span(size)), 0);
-    Comm::Pending text = world.send(std::as_bytes(std::span(mine)), 0);
+  if (reports.rank() != 0) {
+    Comm::Pending length = reports.send(std::as_bytes(std::span(size)), 0);
+    Comm::Pending text = reports.send(std::as_bytes(std::span(mine)), 0);
     length.wait();
     text.wait();
     return {};
   }
   std::vector<std::string> texts = {std::string(mine)};
-  for (int rank = 1; rank < world.size(); ++rank) {
-    world.receive(std::as_writable_bytes(std::span(size)), rank);
+  for (int rank = 1; rank < reports.size(); ++rank) {
+    reports.receive(std::as_writable_bytes(std::span(size)), rank);
     std::string& text = texts.emplace_back(static_cast<size_t>(size[0]), '\0');
-    world.receive(std::as_writable_bytes(std::span(text)), rank);
+    reports.receive(std::as_writable_bytes(std::span(text)), rank);
   }
   return texts;
 }

@@ -152,9 +152,9 @@ void CheckpointFiles::read(const std::vector<Wanted>& wanted, ThreadPool& pool) 
       const DType dtype = w.tensor->dtype;
       const auto stride = static_cast<uint64_t>(bytes_of(dtype, stored.cols));
       const auto row_bytes = static_cast<uint64_t>(bytes_of(dtype, part.cols));
-      const uint64_t first =
-          f.place(w.name, dtype, b.size) + static_cast<uint64_t>(part.row - stored.row) * stride +
-          static_cast<uint64_t>(bytes_of(dtype, part.col - stored.col));
+      const uint64_t first = f.place(w.name, dtype, b.size) +
+                             static_cast<uint64_t>(part.row - stored.row) * stride +
+                             static_cast<uint64_t>(bytes_of(dtype, part.col - stored.col));
       const View to = w.to.row_range(part.row - w.box.row, part.rows)
                           .col_range(part.col - w.box.col, part.cols);
       // About a block at once, so that the threads share large tables.
@@ -200,8 +200,8 @@ void CheckpointFiles::read_bytes(const std::string& name, const StoredTensor& te
       const uint64_t to = std::min(begin + width, offset + out.size());
       if (begin >= offset + out.size()) break;
       if (from >= to) continue;
-      const auto bytes = f.bytes(
-          place + static_cast<uint64_t>(row - box.row) * width + (from - begin), to - from);
+      const auto bytes =
+          f.bytes(place + static_cast<uint64_t>(row - box.row) * width + (from - begin), to - from);
       std::memcpy(out.data() + (from - offset), bytes.data(), bytes.size());
     }
   }

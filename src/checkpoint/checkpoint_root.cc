@@ -62,9 +62,9 @@ FolderLock::FolderLock(const std::string& folder) {
   if (flock(file_, LOCK_EX | LOCK_NB) == 0) return;
   const int reason = errno;
   close(file_);
-  require<IoError>(
-      reason != EWOULDBLOCK,
-      "save: {}: in use by another run; try: another output folder, or stop that run", folder);
+  require<IoError>(reason != EWOULDBLOCK,
+                   "save: {}: in use by another run; try: another output folder, or stop that run",
+                   folder);
   errno = reason;
   fail("lock", lock);
 }

@@ -47,7 +47,8 @@ Json groups_json(const Manifest& m) {
 bool valid_box(const StoredBox& b, const std::vector<int64_t>& shape) {
   if (b.begin.size() != shape.size() || b.size.size() != shape.size()) return false;
   for (size_t d = 0; d < shape.size(); ++d) {
-    if (b.begin[d] < 0 || b.size[d] < 1 || b.size[d] > shape[d] || b.begin[d] > shape[d] - b.size[d])
+    if (b.begin[d] < 0 || b.size[d] < 1 || b.size[d] > shape[d] ||
+        b.begin[d] > shape[d] - b.size[d])
       return false;
   }
   return true;
@@ -98,7 +99,8 @@ void read_body(const Json& json, const std::string& path, Manifest& m) {
   const int version = whole_number<int>(json.at("version"), path);
   if (json.at("format").get<std::string>() != kFormat ||
       (version != kVersion && version != kWholeGroupsVersion))
-    throw broken(path, fmt::format("not version {} or {} of our format", kWholeGroupsVersion, kVersion));
+    throw broken(path,
+                 fmt::format("not version {} or {} of our format", kWholeGroupsVersion, kVersion));
   m.step = whole_number<int64_t>(json.at("step"), path);
   m.config_sha256 = json.at("config_sha256").get<std::string>();
   if (json.at("block_bytes") != FileSums::kBlockBytes)

@@ -29,7 +29,7 @@ using StoredGroup = std::map<std::string, StoredTensor>;
 
 struct Manifest {
   int64_t step = 0;
-  std::string config_sha256;  // of config.json
+  std::string config_sha256;   // of config.json
   int dp = 1, tp = 1, pp = 1;  // of the run that saved
   std::map<std::string, StoredGroup> groups;
   /// Version 1: group -> the file that holds its tensors, all of them whole. `groups` is empty then.

@@ -83,7 +83,8 @@ void write_share(const std::string& folder, const Share& share, Manifest& manife
   for (const size_t i : share.params) {
     const Param& p = arena.params()[i];
     infos.push_back({prefix + p.name, arena.dtype(), p.size});
-    manifest.groups[share.group][p.name] = {arena.dtype(), p.shape, {{p.begin, p.size, share.file}}};
+    manifest.groups[share.group][p.name] = {
+        arena.dtype(), p.shape, {{p.begin, p.size, share.file}}};
   }
   const std::string path = join_path(folder, share.file);
   const auto writer = make_safetensors_writer(path, infos, {{"format", "pt"}});
@@ -172,12 +173,23 @@ std::vector<int64_t> checkpoint_steps(const std::string& root) {
   return steps;
 }
 
+namespace {
+
+Comm reports_group(Groups& groups) {
+  return {groups.shared, "reports", groups.grid.all_ranks(), kReportsChannel};
+}
+
+}  // namespace
+
 CheckpointStore::CheckpointStore(std::string root, Groups& groups)
-    : groups_(&groups), root_(std::move(root)) {
+    : groups_(&groups), reports_(reports_group(groups)), root_(std::move(root)) {
   open_root();
 }
 CheckpointStore::CheckpointStore(std::string root)
-    : alone_(std::make_unique<OneRank>()), groups_(&alone_->groups), root_(std::move(root)) {
+    : alone_(std::make_unique<OneRank>()),
+      groups_(&alone_->groups),
+      reports_(reports_group(*groups_)),
+      root_(std::move(root)) {
   open_root();
 }
 CheckpointStore::~CheckpointStore() = default;
@@ -200,8 +212,8 @@ std::string CheckpointStore::save(int64_t step, const LlamaConfig& config,
   const std::vector<Share> shares = shares_of(content, *groups_);
   std::array<int64_t, 1> bytes = {static_cast<int64_t>(bytes_of_shares(shares))};
   world.all_reduce(bytes);
-  const std::string temporary = share_text(
-      world, join_path(root_, fmt::format(".tmp-step-{:010}-{}", step, random_id())));
+  const std::string temporary =
+      share_text(world, join_path(root_, fmt::format(".tmp-step-{:010}-{}", step, random_id())));
   try {
     run_together(world, [&] {
       if (!leads()) return;
@@ -218,7 +230,7 @@ std::string CheckpointStore::save(int64_t step, const LlamaConfig& config,
       ThreadPool pool;
       for (const Share& share : shares) write_share(temporary, share, mine, pool);
     });
-    const std::vector<std::string> parts = gather_texts(world, manifest_text(mine));
+    const std::vector<std::string> parts = gather_texts(reports_, manifest_text(mine));
     run_together(world, [&] {
       if (!leads()) return;
       write_manifest(temporary, config, parts, content, groups_->grid, step);

@@ -46,6 +46,7 @@ class CheckpointStore {
   [[nodiscard]] bool leads() const { return groups_->world.rank() == 0; }
   std::unique_ptr<OneRank> alone_;
   Groups* groups_;
+  Comm reports_;
   std::string root_;
   std::unique_ptr<class FolderLock> lock_;  // rank 0's
 };

@@ -78,8 +78,7 @@ std::optional<int64_t> load_newest_checkpoint(const std::string& root, Checkpoin
       load_checkpoint(checkpoint_folder(root, *step), content, world);
       return *step;
     } catch (const FormatError& e) {
-      if (world.rank() == 0)
-        warn(fmt::format("{}; going back to an older checkpoint", e.what()));
+      if (world.rank() == 0) warn(fmt::format("{}; going back to an older checkpoint", e.what()));
     }
   }
   require<MismatchError>(steps.empty(), "resume: {}: none of its {} checkpoints is valid", root,

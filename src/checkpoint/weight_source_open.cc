@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/side_manifest.h"
+#include "checkpoint/checkpoint_files.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/weight_source.h"
 #include "formats/mindspore_ckpt.h"
@@ -128,6 +129,9 @@ void WeightSource::open_folder(const std::string& folder) {
   if (is_file(in("model.safetensors.index.json")))
     return add_file(open_safetensors_index(in("model.safetensors.index.json")));
   if (is_file(in("model.safetensors"))) return add_file(open_safetensors(in("model.safetensors")));
+  // Slices of several ranks; the manifest says how they join.
+  if (hugging_face && is_file(in("manifest.json")))
+    return add_file(open_checkpoint_weights(folder));
   if (is_file(in("pytorch_model.bin.index.json"))) {
     for (const std::string& shard : shards_of_index(in("pytorch_model.bin.index.json")))
       add_file(open_torch(shard));

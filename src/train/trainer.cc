@@ -291,9 +291,10 @@ int64_t Trainer::batches_done() const { return impl_->batches_done; }
 bool Trainer::resume(const std::string& folder) {
   CheckpointContent c = impl_->content();
   if (folder.empty()) {
-    if (!load_newest_checkpoint(impl_->settings.checkpoint_root, c)) return false;
+    if (!load_newest_checkpoint(impl_->settings.checkpoint_root, c, impl_->groups.world))
+      return false;
   } else {
-    c.state_json = load_checkpoint(folder, c);
+    load_checkpoint(folder, c, impl_->groups.world);
   }
   impl_->restore(c.state_json);
   return true;
@@ -305,7 +306,7 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
   StopSignals signals;
   t.signals = &signals;
   std::optional<CheckpointStore> store;
-  if (!t.settings.checkpoint_root.empty()) store.emplace(t.settings.checkpoint_root);
+  if (!t.settings.checkpoint_root.empty()) store.emplace(t.settings.checkpoint_root, t.groups);
   const auto save = [&] {
     t.set_deadline(kSaveDeadline);
     if (store) t.save(*store);

@@ -1,0 +1,84 @@
+#include "checkpoint/part_strategy.h"
+
+#include "checkpoint/names.h"
+
+namespace cria {
+
+std::vector<RecipeParam> recipe_params(const ParamArena& arena) {
+  std::vector<RecipeParam> out;
+  for (size_t i = 0; i < arena.params().size(); ++i) {
+    const Param& p = arena.params()[i];
+    if (!p.copy) out.push_back({to_dialect(Dialect::mindformers, p.name), static_cast<int64_t>(i)});
+  }
+  if (arena.index().tied() && arena.part().head)
+    out.push_back({"lm_head.weight", arena.index().lm_head()});
+  return out;
+}
+
+namespace {
+
+/// The devices of a stage as a grid. Dims are counted from the right, and those of one device are left out, as MindSpore does.
+struct StageGrid {
+  explicit StageGrid(const RankGrid& g) : dp(g.dp), tp(g.tp) {
+    if (dp > 1) devices.push_back(dp);
+    if (tp > 1) devices.push_back(tp);
+    if (devices.empty()) devices.push_back(1);
+  }
+  int64_t dp, tp;
+  std::vector<int64_t> devices;
+  static constexpr int64_t kTp = 0;
+  [[nodiscard]] int64_t of_dp() const { return tp > 1 ? 1 : 0; }
+};
+
+/// `tp_dim`: the dim that is cut over tp, or -1.
+ParamLayout layout_of(const Param& p, int tp_dim, const StageGrid& grid) {
+  ParamLayout layout{.dev_matrix = grid.devices, .tensor_map = {{}}};
+  std::vector<int64_t>& map = layout.tensor_map[0];
+  map.assign(p.shape.size(), -1);
+  if (tp_dim >= 0) map[static_cast<size_t>(tp_dim)] = StageGrid::kTp;
+  if (!p.sharded) return layout;
+  if (tp_dim < 0 && grid.tp > 1) {
+    // An optimizer shard would number the copies over tp as well; the rows are plainly cut over dp.
+    map[0] = grid.of_dp();
+  } else {
+    layout.opt_weight_shard_step = static_cast<int32_t>(grid.tp);
+    layout.opt_weight_shard_size = -1;  // over all that hold copies
+  }
+  return layout;
+}
+
+/// The operator that uses a parameter, with the splits of its inputs. Readers take the stage from it and nothing else.
+StrategyOperator operator_of(const RecipeParam& named, const Param& p, int tp_dim,
+                             const StageGrid& grid, uint32_t stage) {
+  const auto dp = static_cast<uint32_t>(grid.dp), tp = static_cast<uint32_t>(grid.tp);
+  const uint32_t rows = tp_dim == 0 ? tp : 1, cols = tp_dim == 1 ? tp : 1;
+  if (p.is_norm()) return {"Mul_" + named.name, stage, {{dp, 1}, {1}}};
+  if (named.name.ends_with("embedding_weight"))
+    return {"Gather_" + named.name, stage, {{rows, cols}, {dp, 1}}};
+  return {"MatMul_" + named.name, stage, {{dp, cols}, {rows, cols}}};
+}
+
+}  // namespace
+
+StrategyFile part_strategy(const ParamArena& state, const RankGrid& rank_grid) {
+  const StageGrid grid(rank_grid);
+  // Without the cut over data-parallel ranks: what is not whole then is cut by tensor parallelism.
+  const std::vector<Param> uncut = part_params(state.config(), state.part());
+  const std::vector<RecipeParam> named = recipe_params(state);
+  StrategyFile file;
+  for (const char* group : {"", "adam_m.", "adam_v."}) {
+    for (const RecipeParam& r : named) {
+      const auto i = static_cast<size_t>(r.index);
+      const Param& p = state.params()[i];
+      const int tp_dim = uncut[i].whole() ? -1 : p.tp_dim;
+      file.layouts.emplace_back(group + r.name, layout_of(p, tp_dim, grid));
+      if (*group == '\0') {
+        file.operators.push_back(
+            operator_of(r, p, tp_dim, grid, static_cast<uint32_t>(rank_grid.stage())));
+      }
+    }
+  }
+  return file;
+}
+
+}  // namespace cria
