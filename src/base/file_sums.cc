@@ -73,14 +73,13 @@ void check_block(std::span<const std::byte> bytes, size_t index, const FileSums&
                  const std::string& path, std::string_view what, std::string_view hint) {
   const uint32_t found = crc32c(block(bytes, index));
   if (found == expected.blocks[index]) return;
-  throw FormatError(
-      describe({.what = what,
-                .path = path,
-                .offset = static_cast<int64_t>(index * FileSums::kBlockBytes),
-                .reason = "this 4 MiB block is damaged",
-                .expected = fmt::format("CRC-32C {:08x}", expected.blocks[index]),
-                .found = fmt::format("{:08x}", found),
-                .hint = std::string(hint)}));
+  throw FormatError(describe({.what = what,
+                              .path = path,
+                              .offset = static_cast<int64_t>(index * FileSums::kBlockBytes),
+                              .reason = "this 4 MiB block is damaged",
+                              .expected = fmt::format("CRC-32C {:08x}", expected.blocks[index]),
+                              .found = fmt::format("{:08x}", found),
+                              .hint = std::string(hint)}));
 }
 
 void check_sums(std::span<const std::byte> bytes, const FileSums& expected, const std::string& path,

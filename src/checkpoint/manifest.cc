@@ -103,8 +103,7 @@ void read_body(const Json& json, const std::string& path, Manifest& m) {
                  fmt::format("not version {} or {} of our format", kWholeGroupsVersion, kVersion));
   m.step = whole_number<int64_t>(json.at("step"), path);
   m.config_sha256 = json.at("config_sha256").get<std::string>();
-  if (json.at("block_bytes") != FileSums::kBlockBytes)
-    throw broken(path, "unknown size of blocks");
+  if (json.at("block_bytes") != FileSums::kBlockBytes) throw broken(path, "unknown size of blocks");
   const Json& topology = json.at("topology");
   m.dp = whole_number<int>(topology.at("dp"), path);
   m.tp = whole_number<int>(topology.at("tp"), path);

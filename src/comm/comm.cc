@@ -51,8 +51,7 @@ std::span<const std::byte> bytes_of_rows(ConstView v) {
 void copy_rows(ConstView from, View to) {
   if (from.data == to.data) return;
   for (int64_t r = 0; r < from.rows; ++r)
-    std::memcpy(to.at(r, 0), from.at(r, 0),
-                static_cast<size_t>(bytes_of(from.dtype, from.cols)));
+    std::memcpy(to.at(r, 0), from.at(r, 0), static_cast<size_t>(bytes_of(from.dtype, from.cols)));
 }
 
 }  // namespace
@@ -150,10 +149,9 @@ void Comm::compare_calls(const Noted& operation, int64_t bytes, int type) {
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
     const Header& h = theirs[static_cast<size_t>(r)];
-    require<MismatchError>(std::memcmp(&h, &mine, sizeof h) == 0,
-                           "group {}: rank {} is at {}, rank {} at {}", name_,
-                           ranks_[static_cast<size_t>(rank_)], text(mine),
-                           ranks_[static_cast<size_t>(r)], text(h));
+    require<MismatchError>(
+        std::memcmp(&h, &mine, sizeof h) == 0, "group {}: rank {} is at {}, rank {} at {}", name_,
+        ranks_[static_cast<size_t>(rank_)], text(mine), ranks_[static_cast<size_t>(r)], text(h));
   }
 }
 
@@ -257,16 +255,16 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
     const int64_t first = begin(partial.rows, r), count = begin(partial.rows, r + 1) - first;
-    const auto bytes =
-        contiguous(partial.row_range(first, count), packed[static_cast<size_t>(r)]);
+    const auto bytes = contiguous(partial.row_range(first, count), packed[static_cast<size_t>(r)]);
     for (int64_t at = 0; at < count; at += step) {
       const int64_t rows = std::min(step, count - at);
-      sends.push_back(send_piece(bytes.subspan(static_cast<size_t>(at * row_bytes),
-                                               static_cast<size_t>(rows * row_bytes)),
-                                 r));
+      sends.push_back(send_piece(
+          bytes.subspan(static_cast<size_t>(at * row_bytes), static_cast<size_t>(rows * row_bytes)),
+          r));
     }
   }
-  const auto piece_bytes = static_cast<size_t>(std::min(step, std::max<int64_t>(1, mine.rows)) * row_bytes);
+  const auto piece_bytes =
+      static_cast<size_t>(std::min(step, std::max<int64_t>(1, mine.rows)) * row_bytes);
   const auto peers = static_cast<size_t>(size() - 1);
   scratch_.resize(std::max(scratch_.size(), 2 * peers * piece_bytes));
   const int64_t mine_first = begin(partial.rows, rank_);
@@ -280,8 +278,8 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
     size_t peer = 0;
     for (int r = 0; r < size(); ++r) {
       if (r == rank_) continue;
-      arriving[static_cast<size_t>(half)].push_back(receive_piece(
-          {place(half, peer++), static_cast<size_t>(rows * row_bytes)}, r));
+      arriving[static_cast<size_t>(half)].push_back(
+          receive_piece({place(half, peer++), static_cast<size_t>(rows * row_bytes)}, r));
     }
   };
   if (mine.rows > 0) expect(0, 0);
@@ -361,8 +359,7 @@ Comm::Pending::~Pending() {
 Comm::Pending Comm::send(std::span<const std::byte> bytes, int to) {
   ++counters_.calls;
   counters_.bytes_sent += static_cast<int64_t>(bytes.size());
-  return {*this,
-          world_.transport.send(ranks_[static_cast<size_t>(to)], channel_ + 1, bytes), to,
+  return {*this, world_.transport.send(ranks_[static_cast<size_t>(to)], channel_ + 1, bytes), to,
           static_cast<int64_t>(bytes.size())};
 }
 

@@ -18,9 +18,9 @@ namespace {
 constexpr std::string_view kLibrary = "libcria_mpi.so";
 
 [[noreturn]] void fail(const std::string& reason) {
-  throw Error(ExitCode::rank_died,
-              fmt::format("mpi: {}; try: apt-get install openmpi-bin libopenmpi-dev, then build",
-                          reason));
+  throw Error(
+      ExitCode::rank_died,
+      fmt::format("mpi: {}; try: apt-get install openmpi-bin libopenmpi-dev, then build", reason));
 }
 
 std::string program_folder() {
@@ -61,8 +61,9 @@ class MpiTransfer : public Transfer {
     message_ = nullptr;
     if (state == 1) return true;
     throw Error(ExitCode::rank_died,
-                state == -1 ? fmt::format("a message of rank {} has another size than expected", peer_)
-                            : fmt::format("mpi: a message of rank {} was lost", peer_));
+                state == -1
+                    ? fmt::format("a message of rank {} has another size than expected", peer_)
+                    : fmt::format("mpi: a message of rank {} was lost", peer_));
   }
 
  private:
@@ -107,7 +108,8 @@ bool started_by_mpi() {
 }
 
 int ranks_on_this_host() {
-  for (const char* name : {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}) {
+  for (const char* name :
+       {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}) {
     const char* text = std::getenv(name);
     if (text != nullptr && std::atoi(text) > 0) return std::atoi(text);
   }

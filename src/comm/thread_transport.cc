@@ -85,8 +85,7 @@ class ThreadReceive : public Transfer {
     const auto message = boxes_.take(key_);
     if (message == nullptr) return false;
     const bool fits = message->bytes.size() == bytes_.size();
-    if (fits && !bytes_.empty())
-      std::memcpy(bytes_.data(), message->bytes.data(), bytes_.size());
+    if (fits && !bytes_.empty()) std::memcpy(bytes_.data(), message->bytes.data(), bytes_.size());
     const size_t sent = message->bytes.size();
     boxes_.mark_taken(*message);
     if (!fits)

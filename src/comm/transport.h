@@ -28,7 +28,8 @@ class Transport {
   [[nodiscard]] virtual int rank() const = 0;
   [[nodiscard]] virtual int size() const = 0;
   /// `channel`: 0 to 2^20 - 1; keeps streams of messages between the same ranks apart.
-  virtual std::unique_ptr<Transfer> send(int peer, int channel, std::span<const std::byte> bytes) = 0;
+  virtual std::unique_ptr<Transfer> send(int peer, int channel,
+                                         std::span<const std::byte> bytes) = 0;
   virtual std::unique_ptr<Transfer> receive(int peer, int channel, std::span<std::byte> bytes) = 0;
 };
 

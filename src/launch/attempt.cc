@@ -182,7 +182,8 @@ std::string Attempt::stalled_ranks() const {
   std::vector<int> stalled;
   std::ranges::set_difference(waited_for, gave_up, std::back_inserter(stalled));
   if (stalled.empty()) return "";
-  return fmt::format("error: rank {} stalled: others waited for it in vain; ", fmt::join(stalled, ", "));
+  return fmt::format("error: rank {} stalled: others waited for it in vain; ",
+                     fmt::join(stalled, ", "));
 }
 
 void Attempt::name_failure() {

@@ -80,8 +80,7 @@ void Activations::prepare(Extent extent, Keep keep) {
   const auto kept = static_cast<size_t>(keep == Keep::all ? layers_ : 0);
   inputs_.resize(std::max(inputs_.size(), inputs));
   kept_.resize(std::max(kept_.size(), kept));
-  for (size_t i = 0; i < inputs; ++i)
-    ensure(inputs_[i], compute, extent.rows, config.hidden_size);
+  for (size_t i = 0; i < inputs; ++i) ensure(inputs_[i], compute, extent.rows, config.hidden_size);
   for (size_t i = 0; i < kept; ++i) ensure_kept(kept_[i], config, compute, extent, keep);
   if (keep != Keep::nothing) ensure(final_rstd_, DType::f32, extent.rows, 1);
   workspace_->prepare(extent, keep);
@@ -92,8 +91,7 @@ View Activations::input(int64_t i) {
 }
 
 LayerActivations Activations::layer(int64_t i) {
-  KeptBlocks& kept =
-      keep_ == Keep::all ? kept_[static_cast<size_t>(i)] : workspace_->shared();
+  KeptBlocks& kept = keep_ == Keep::all ? kept_[static_cast<size_t>(i)] : workspace_->shared();
   LayerActivations a{.input = input(i),
                      .input_rstd = {},
                      .qkv = front(kept.qkv, extent_.tokens),

@@ -22,7 +22,12 @@ constexpr int64_t kPrefillTokens = 512;
 
 struct Decoder::Impl {
   Impl(const LlamaConfig& c, const ParamArena& w, DType compute, const ops::Exec& e)
-      : config(c), weights(w), exec(e), rope(c), workspace(c, compute), activations(workspace, c.num_hidden_layers) {
+      : config(c),
+        weights(w),
+        exec(e),
+        rope(c),
+        workspace(c, compute),
+        activations(workspace, c.num_hidden_layers) {
     for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(config, weights, i);
   }
 
@@ -47,8 +52,8 @@ View Decoder::Impl::run_layers(std::span<const int32_t> ids, const Context& cont
   ops::embedding(ids, weights[weights.index().embed_tokens()], activations.input(0), exec);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     LayerActivations a = activations.layer(i);
-    layers[static_cast<size_t>(i)].forward(context, a, activations.output(i),
-                                           workspace.layer(), exec);
+    layers[static_cast<size_t>(i)].forward(context, a, activations.output(i), workspace.layer(),
+                                           exec);
   }
   return activations.output(config.num_hidden_layers - 1);
 }

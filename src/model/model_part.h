@@ -14,7 +14,7 @@ struct ModelPart {
   bool embedding = true;        // holds the table at the model's entrance
   bool head = true;             // holds the final norm and the head
   int tp = 1, tp_index = 0;     // slice of every split matrix
-  bool vocab_split = false;     // the table and the head are split by rows; else whole on every rank
+  bool vocab_split = false;  // the table and the head are split by rows; else whole on every rank
 
   [[nodiscard]] bool whole_layers(const LlamaConfig& config) const {
     return std::ssize(layers) == config.num_hidden_layers && embedding && head;

@@ -120,7 +120,10 @@ ParamIndex::ParamIndex(const LlamaConfig& config, const ModelPart& part)
 
 ParamArena::ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& part,
                        const OptimizerShard& shard)
-    : config_(config), part_(part), params_(part_params(config, part, shard)), index_(config, part) {
+    : config_(config),
+      part_(part),
+      params_(part_params(config, part, shard)),
+      index_(config, part) {
   offsets_.reserve(params_.size() + 1);
   offsets_.push_back(0);
   for (const Param& p : params_) offsets_.push_back(offsets_.back() + p.elements());
@@ -147,7 +150,8 @@ void fill_rows(View rows, const Param& p, int64_t first, uint64_t seed) {
   for (int64_t r = 0; r < rows.rows; ++r) {
     int64_t element = (p.begin[0] + first + r) * p.shape[1] + p.begin[1];
     for (T& value : rows.row<T>(r)) {
-      const double normal = random_normal(seed, static_cast<uint64_t>(p.number), static_cast<uint64_t>(element++));
+      const double normal =
+          random_normal(seed, static_cast<uint64_t>(p.number), static_cast<uint64_t>(element++));
       value = T(static_cast<float>(p.init_std * normal));
     }
   }

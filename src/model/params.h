@@ -13,14 +13,14 @@
 namespace cria {
 
 struct Param {
-  std::string name;            // Hugging Face's
-  int64_t number = 0;          // in the whole model's table
-  std::vector<int64_t> shape;  // of the whole tensor: [out, in], or [n] for norms
+  std::string name;                  // Hugging Face's
+  int64_t number = 0;                // in the whole model's table
+  std::vector<int64_t> shape;        // of the whole tensor: [out, in], or [n] for norms
   std::vector<int64_t> begin, size;  // the box of it that is held here; all of it in a whole model
-  int tp_dim = -1;             // the dim tensor parallelism splits; -1: replicated
-  bool decay = true;           // weight decay applies (matrices); norms are not decayed
-  double init_std = 0.01;      // normal(0, init_std) without weights; norms start at one
-  int layer = -1;              // decoder layer, or -1 for embedding, final norm and head
+  int tp_dim = -1;                   // the dim tensor parallelism splits; -1: replicated
+  bool decay = true;                 // weight decay applies (matrices); norms are not decayed
+  double init_std = 0.01;            // normal(0, init_std) without weights; norms start at one
+  int layer = -1;                    // decoder layer, or -1 for embedding, final norm and head
   /// The last stage's copy of a tied table that belongs to the first.
   bool copy = false;
   /// Cut by rows over data-parallel ranks (OptimizerShard).

@@ -189,7 +189,8 @@ void Stage::back_through_embedding(const Batch& batch, const StageGradients& gra
   if (into == ops::Into::write && (apart || !index.shared())) ops::fill_zero(table, shared_.exec);
   const View dx = tp.whole(shared_.workspace.dx(), shared_.workspace.layer().whole);
   if (part.vocab_split) {
-    ops::embedding_backward(batch.ids, dx, table, shared_.exec, first_vocab_row(part, table), config().vocab_size);
+    ops::embedding_backward(batch.ids, dx, table, shared_.exec, first_vocab_row(part, table),
+                            config().vocab_size);
   } else {
     ops::embedding_backward(batch.ids, dx, table, shared_.exec);
   }

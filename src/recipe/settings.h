@@ -95,7 +95,7 @@ struct RecipeSettings {
   PredictSettings predict;
   std::string vocab_file;
   int64_t max_steps = 0, threads = 0, step_timeout_s = 0;  // flags only
-  std::vector<std::string> notes;      // what was mapped, one line each
+  std::vector<std::string> notes;                          // what was mapped, one line each
 };
 
 /// From a checked configuration (recipe/keys.h). Throws UsageError for values that make no sense, alone or together, and for

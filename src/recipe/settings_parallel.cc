@@ -56,9 +56,8 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
           "config: data_parallel {} x model_parallel {} x pipeline_stage {} needs {} ranks, and {} "
           "{} started; try: {}",
           p.dp, p.tp, p.pp, devices, ranks, ranks == 1 ? "was" : "were",
-          ranks == 1
-              ? fmt::format("msrun_launcher.sh \"...\" {}, or --use_parallel False", devices)
-              : "flags --dp, --mp and --pp whose product is that number");
+          ranks == 1 ? fmt::format("msrun_launcher.sh \"...\" {}, or --use_parallel False", devices)
+                     : "flags --dp, --mp and --pp whose product is that number");
   p.sequence = v.boolean("parallel_config.use_seq_parallel").value_or(false) && p.tp > 1;
   // The recipe splits the vocabulary wherever there are stages.
   const bool whole_tables = v.boolean("parallel_config.vocab_emb_dp").value_or(true) && p.pp == 1;
@@ -72,13 +71,13 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
             "config: parallel_config.micro_batch_num is {}, expected at least pipeline_stage = {}",
             p.micro_batches, p.pp);
     if (s.accumulation != 1)
-      s.notes.push_back("gradient_accumulation_steps: micro_batch_num takes its place in a pipeline");
+      s.notes.push_back(
+          "gradient_accumulation_steps: micro_batch_num takes its place in a pipeline");
     s.accumulation = 1;
   } else {
     p.micro_batches = 1;
   }
-  p.optimizer_shard =
-      v.boolean("parallel.enable_parallel_optimizer").value_or(false) && p.dp > 1;
+  p.optimizer_shard = v.boolean("parallel.enable_parallel_optimizer").value_or(false) && p.dp > 1;
   p.shard_threshold =
       v.integer("parallel.parallel_optimizer_config.parallel_optimizer_threshold", 0, 1 << 30)
           .value_or(64)
@@ -87,8 +86,8 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
       v.integer("parallel.parallel_optimizer_config.optimizer_weight_shard_size", -1, kMostDevices)
           .value_or(-1);
   require(shard_size == -1 || shard_size == p.dp || !p.optimizer_shard,
-          "config: optimizer_weight_shard_size is {}, expected -1 or data_parallel = {}", shard_size,
-          p.dp);
+          "config: optimizer_weight_shard_size is {}, expected -1 or data_parallel = {}",
+          shard_size, p.dp);
 }
 
 StageRuns stage_runs(const ParallelSettings& p, const LlamaConfig& config, int64_t seq_length) {

@@ -8,8 +8,8 @@ namespace cria::recipe {
 
 StepPlan plan_steps(const RecipeSettings& s, int64_t samples) {
   StepPlan p;
-  p.global_batch = s.batch_size * s.interleave * s.accumulation * s.parallel.micro_batches *
-                   s.parallel.dp;
+  p.global_batch =
+      s.batch_size * s.interleave * s.accumulation * s.parallel.micro_batches * s.parallel.dp;
   p.steps_per_epoch = samples / p.global_batch;
   require(p.steps_per_epoch >= 1,
           "run: {} samples do not fill one global batch of {}; try: a smaller "

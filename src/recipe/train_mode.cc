@@ -77,8 +77,8 @@ class Evaluator {
                           step.epoch % s_.eval_epoch_interval == 0;
     if (!by_step && !by_epoch) return;
     DatasetSource source(data_->dataset, s_.model.seq_length);
-    const Evaluation e = evaluate(weights_, pipeline_, s_.model.compute, source, s_.batch_size,
-                                  groups_, exec_);
+    const Evaluation e =
+        evaluate(weights_, pipeline_, s_.model.compute, source, s_.batch_size, groups_, exec_);
     log_.info(
         fmt::format("Eval result at step {}: {{'PerplexityMetric': {{'loss': {}, 'PPL': {}}}}}",
                     step.batch, python_float(e.recipe_loss), python_float(e.recipe_perplexity)));
@@ -120,9 +120,9 @@ RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
 }  // namespace
 
 int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
-  const RankGrid grid = make_grid(static_cast<int>(s.parallel.dp), static_cast<int>(s.parallel.tp),
-                                  static_cast<int>(s.parallel.pp), transport.size(),
-                                  transport.rank());
+  const RankGrid grid =
+      make_grid(static_cast<int>(s.parallel.dp), static_cast<int>(s.parallel.tp),
+                static_cast<int>(s.parallel.pp), transport.size(), transport.rank());
   Groups groups(transport, grid);
   const OutputFolders folders(s, grid.rank);
   const std::string native = folders.native(s.resume);

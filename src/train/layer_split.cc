@@ -16,10 +16,8 @@ StageRuns runs_of(std::span<const int64_t> counts, int stages) {
   for (size_t r = 0; r < counts.size(); ++r) {
     require(counts[r] >= 1, "pipeline: stage {} of {} would have no layer; try: fewer stages",
             r % static_cast<size_t>(stages), stages);
-    runs[r % static_cast<size_t>(stages)].push_back({.first = first,
-                                                     .count = counts[r],
-                                                     .embedding = r == 0,
-                                                     .head = r + 1 == counts.size()});
+    runs[r % static_cast<size_t>(stages)].push_back(
+        {.first = first, .count = counts[r], .embedding = r == 0, .head = r + 1 == counts.size()});
     first += counts[r];
   }
   return runs;

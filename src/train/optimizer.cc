@@ -86,8 +86,8 @@ void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerS
     const auto i = static_cast<int64_t>(p);
     const bool decays = settings.decay_1d || params[p].decay;
     step.weight_decay = decays ? static_cast<float>(settings.weight_decay) : 0.0f;
-    ops::AdamWParam param{state.rows_of_state(state.weights, i), {}, {},
-                          state.rows_of_state(grads, i), state.m[i], state.v[i]};
+    ops::AdamWParam param{state.rows_of_state(state.weights, i), {},         {},
+                          state.rows_of_state(grads, i),         state.m[i], state.v[i]};
     if (state.low) param.low = (*state.low)[i];
     if (state.master) param.master = (*state.master)[i];
     ops::adamw(param, step, exec);

@@ -92,8 +92,8 @@ void Pipeline::forward(Chunk& chunk, int64_t micro, const Samples& samples, Keep
     groups_.pp_forward.receive(bytes_of_view(in), (stage + stages - 1) % stages);
   chunk.stage.forward(i, batch);
   if (!chunk.stage.run().head) {
-    slot.output.emplace(groups_.pp_forward.send(bytes_of_view(chunk.stage.output(i)),
-                                                (stage + 1) % stages));
+    slot.output.emplace(
+        groups_.pp_forward.send(bytes_of_view(chunk.stage.output(i)), (stage + 1) % stages));
   }
 }
 
@@ -104,8 +104,7 @@ void Pipeline::backward(Chunk& chunk, int64_t micro, const Samples& samples, flo
   check(slot != chunk.slots.end(), "a micro batch goes back only after it went forward");
   const auto i = static_cast<size_t>(slot - chunk.slots.begin());
   const View dx = chunk.stage.gradient(i);
-  if (!chunk.stage.run().head)
-    groups_.pp_backward.receive(bytes_of_view(dx), (stage + 1) % stages);
+  if (!chunk.stage.run().head) groups_.pp_backward.receive(bytes_of_view(dx), (stage + 1) % stages);
   token_loss_.resize(static_cast<size_t>(samples.tokens()));
   const View d_in = chunk.stage.backward(i, samples.batch(), scale, token_loss_, grads,
                                          micro == 0 ? ops::Into::write : ops::Into::add);
@@ -124,8 +123,9 @@ void Pipeline::train(std::span<const Samples> micros, float scale, const StageGr
   const auto count = std::ssize(micros);
   const RankGrid& grid = groups_.grid;
   const std::vector<PipelineStep> schedule =
-      interleaved_ ? schedule_interleaved(grid.pp, grid.stage(), static_cast<int>(chunks_.size()), count)
-                   : schedule_1f1b(grid.pp, grid.stage(), count);
+      interleaved_
+          ? schedule_interleaved(grid.pp, grid.stage(), static_cast<int>(chunks_.size()), count)
+          : schedule_1f1b(grid.pp, grid.stage(), count);
   const Keep keep = recompute_ == Recompute::full ? Keep::inputs : Keep::all;
   for (const PipelineStep& step : schedule) {
     Chunk& chunk = *chunks_[static_cast<size_t>(step.chunk)];
@@ -156,7 +156,8 @@ void Pipeline::evaluate(std::span<const Samples> micros, const Losses& losses) {
 
 size_t Pipeline::activation_bytes() const {
   size_t bytes = workspace_.size_bytes();
-  for (const auto& chunk : chunks_) bytes += chunk->stage.size_bytes() + chunk->gradient.size_bytes();
+  for (const auto& chunk : chunks_)
+    bytes += chunk->stage.size_bytes() + chunk->gradient.size_bytes();
   return bytes;
 }
 

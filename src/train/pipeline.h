@@ -25,7 +25,8 @@ struct PipelineSettings {
 };
 
 /// What a rank at this place of the grid holds.
-ModelPart part_of(const LlamaConfig& config, const RankGrid& grid, const PipelineSettings& settings);
+ModelPart part_of(const LlamaConfig& config, const RankGrid& grid,
+                  const PipelineSettings& settings);
 
 class Pipeline {
  public:

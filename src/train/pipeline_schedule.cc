@@ -38,9 +38,10 @@ std::vector<PipelineStep> schedule_1f1b(int stages, int stage, int64_t micros) {
 
 std::vector<PipelineStep> schedule_interleaved(int stages, int stage, int chunks, int64_t micros) {
   if (chunks == 1) return schedule_1f1b(stages, stage, micros);
-  require(micros % stages == 0,
-          "pipeline: an interleaved schedule needs micro_batch_num to divide by {} stages, found {}",
-          stages, micros);
+  require(
+      micros % stages == 0,
+      "pipeline: an interleaved schedule needs micro_batch_num to divide by {} stages, found {}",
+      stages, micros);
   const int64_t warm_up = 2 * int64_t{stages - stage - 1} + int64_t{chunks - 1} * stages;
   return one_forward_one_backward(stages, chunks, micros, warm_up);
 }

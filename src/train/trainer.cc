@@ -35,7 +35,7 @@ struct Trainer::Impl {
   ParamArena grads;
   Tensor entrance;  // the entrance's part of a tied table's gradient, where it is kept apart
   LossScale loss_scale;
-  std::vector<Samples> micros;  // the micro batches of one step
+  std::vector<Samples> micros;                  // the micro batches of one step
   StopSignals* signals = nullptr;               // while run() goes on
   bool stop_asked = false, save_asked = false;  // on any rank
   // What a checkpoint keeps besides the arenas.
@@ -169,8 +169,7 @@ void Trainer::Impl::read_micro_batches(StepReport& report) {
   report.tokens = counts[1];
   report.samples = counts[2];
   const int64_t seq_len = report.tokens / std::max<int64_t>(1, report.samples);
-  report.flops =
-      3 * forward_flops_per_token(config, seq_len) * static_cast<double>(report.tokens);
+  report.flops = 3 * forward_flops_per_token(config, seq_len) * static_cast<double>(report.tokens);
   report.epoch = epoch + 1;
   report.epochs = settings.epochs;
   report.step_in_epoch = step_in_epoch + 1;
@@ -192,7 +191,8 @@ void Trainer::Impl::forward_backward(StepReport& report, ExactSum& loss) {
 
 // What every rank must know alike: the loss, the gradient's norm, and whether anybody was asked to stop or save.
 void Trainer::Impl::agree(StepReport& report, ExactSum& loss, ExactSum& squares) {
-  std::vector<int64_t> message = {signals->stop_asked() ? 1 : 0, signals->take_save_asked() ? 1 : 0};
+  std::vector<int64_t> message = {signals->stop_asked() ? 1 : 0,
+                                  signals->take_save_asked() ? 1 : 0};
   for (ExactSum* sum : {&loss, &squares}) {
     const std::span<const int64_t> limbs = sum->limbs();
     message.insert(message.end(), limbs.begin(), limbs.end());
@@ -274,9 +274,10 @@ Trainer::Trainer(TrainState& state, const TrainSettings& settings, SampleSource&
 void Trainer::prepare(TrainState& state, const TrainSettings& settings, SampleSource& samples,
                       Groups& groups, ops::Exec& exec, Reporter& reporter) {
   check_schedule(settings.schedule);
-  require(settings.batch_size >= 1 && settings.gradient_accumulation_steps >= 1 && settings.epochs >= 1,
-          "train: batch_size {}, gradient_accumulation_steps {} and epochs {} must be 1 or more",
-          settings.batch_size, settings.gradient_accumulation_steps, settings.epochs);
+  require(
+      settings.batch_size >= 1 && settings.gradient_accumulation_steps >= 1 && settings.epochs >= 1,
+      "train: batch_size {}, gradient_accumulation_steps {} and epochs {} must be 1 or more",
+      settings.batch_size, settings.gradient_accumulation_steps, settings.epochs);
   impl_ = std::make_unique<Impl>(state, settings, samples, groups, exec, reporter);
   require(impl_->steps_per_epoch() >= 1,
           "train: {} samples do not fill one global batch of {}; try: a smaller batch_size",

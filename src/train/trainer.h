@@ -23,8 +23,8 @@ struct TrainSettings {
   /// Micro batches per update; those that flow through a pipeline are these too.
   int64_t gradient_accumulation_steps = 1;
   PipelineSettings pipeline;
-  int64_t max_steps = 0;                    // 0: no cap; else the run ends after so many batches
-  uint64_t seed = 0;  // kept in checkpoints; the order of samples is the source's
+  int64_t max_steps = 0;  // 0: no cap; else the run ends after so many batches
+  uint64_t seed = 0;      // kept in checkpoints; the order of samples is the source's
   DType compute = DType::bf16;
   Recompute recompute = Recompute::none;
   Schedule schedule;

@@ -24,8 +24,9 @@ std::vector<int> first_ranks(int n) {
 /// What rank r brings to a sum: values whose sum depends on the order they are added in.
 float value_of(int rank, int64_t row, int64_t col) {
   const auto r = static_cast<uint64_t>(rank);
-  return static_cast<float>(random_normal(r, static_cast<uint64_t>(row), static_cast<uint64_t>(col)) *
-                            std::pow(10.0, rank % 3 * 3));
+  return static_cast<float>(
+      random_normal(r, static_cast<uint64_t>(row), static_cast<uint64_t>(col)) *
+      std::pow(10.0, rank % 3 * 3));
 }
 
 template <class T>
@@ -82,7 +83,8 @@ void check_sums(DType dtype, int ranks, Shape s) {
 
 TEST(Comm, SumsAreTakenInTheOrderOfTheRanksBitForBit) {
   for (const int ranks : {1, 2, 3, 5}) {
-    for (const Shape s : {Shape{1, 1, 1}, {3, 7, 7}, {13, 33, 40}, {301, 129, 129}, {2, 9000, 9001}}) {
+    for (const Shape s :
+         {Shape{1, 1, 1}, {3, 7, 7}, {13, 33, 40}, {301, 129, 129}, {2, 9000, 9001}}) {
       check_sums<float, float>(DType::f32, ranks, s);
       check_sums<bf16, float>(DType::bf16, ranks, s);
       check_sums<f16, float>(DType::f16, ranks, s);
@@ -94,7 +96,8 @@ TEST(Comm, SumsAreTakenInTheOrderOfTheRanksBitForBit) {
 TEST(Comm, AnotherOrderWouldBeNoticed) {
   int differ = 0;
   for (int64_t c = 0; c < 100; ++c)
-    differ += same_bits(expected<float, float>(5, 0, c), expected<float, float>(5, 0, c, true)) ? 0 : 1;
+    differ +=
+        same_bits(expected<float, float>(5, 0, c), expected<float, float>(5, 0, c, true)) ? 0 : 1;
   EXPECT_GT(differ, 10);
 }
 
@@ -163,7 +166,8 @@ TEST(Comm, WhoStaysAwayIsNamedAtTheDeadline) {
       if (comm.rank() == 0) message = e.what();
     }
   });
-  EXPECT_NE(message.find("rank 0: barrier number 1 of group dp (8 bytes)"), std::string::npos) << message;
+  EXPECT_NE(message.find("rank 0: barrier number 1 of group dp (8 bytes)"), std::string::npos)
+      << message;
   EXPECT_NE(message.find("for rank 2"), std::string::npos) << message;
 }
 
@@ -176,8 +180,7 @@ TEST(Comm, DifferentCallsAreNamed) {
                                 Comm comm(world, "tp", first_ranks(2), 0);
                                 std::array<int64_t, 3> data{};
                                 try {
-                                  comm.all_reduce(
-                                      std::span(data).first(comm.rank() == 0 ? 2 : 3));
+                                  comm.all_reduce(std::span(data).first(comm.rank() == 0 ? 2 : 3));
                                 } catch (const MismatchError& e) {
                                   const std::string text = e.what();
                                   named += text.find("of 16 bytes") != std::string::npos &&

@@ -162,9 +162,8 @@ TEST(Dataset, FingerprintSeesContentsAndNotThePlace) {
     options.pad = kPad;
     return Dataset({folder / "a.mindrecord"}, options).fingerprint();
   };
-  const std::set<std::string> different = {
-      ordered({}), ordered({.shuffle = false}), ordered({.num_samples = 2}),
-      ordered({.repeat = 2})};
+  const std::set<std::string> different = {ordered({}), ordered({.shuffle = false}),
+                                           ordered({.num_samples = 2}), ordered({.repeat = 2})};
   EXPECT_EQ(different.size(), 4U);
 }
 

@@ -186,7 +186,8 @@ TEST(Gguf, TheWriterRefusesWhatNoReaderWouldTake) {
 // The model of the demo; every tensor by the SHA-256 of its values as the peer computes them.
 TEST(Gguf, SmolLm2HasThePeersValuesInEveryTensor) {
   const char* model = std::getenv("CRIA_SMOLLM2");
-  if (model == nullptr || *model == 0) GTEST_SKIP() << "CRIA_SMOLLM2 does not name the model's GGUF";
+  if (model == nullptr || *model == 0)
+    GTEST_SKIP() << "CRIA_SMOLLM2 does not name the model's GGUF";
   const auto r = GgufReader::open(model);
   EXPECT_EQ(r->strings("tokenizer.ggml.tokens")->size(), 49'152U);
   std::ifstream golden(CRIA_SOURCE_DIR "/tests/golden/gguf/smollm2_sha256.txt");

@@ -62,7 +62,9 @@ TEST(RankReport, StoppedAfterSavingIsNoFailure) {
 }
 
 TEST(RanksWaitedFor, AreReadFromTheLineOfARankThatGaveUp) {
-  const char* line = "error: run_llama3: rank 0: barrier number 1 of group dp (8 bytes) has waited 0.2 s for rank 2, 13; x";
+  const char* line =
+      "error: run_llama3: rank 0: barrier number 1 of group dp (8 bytes) has waited 0.2 s for rank "
+      "2, 13; x";
   EXPECT_EQ(ranks_waited_for(line), std::vector<int>({2, 13}));
   EXPECT_TRUE(ranks_waited_for("error: rank 3 has gone").empty());
   EXPECT_TRUE(ranks_waited_for("it has waited 1 s for rank x").empty());

@@ -101,7 +101,8 @@ TEST(ModelPart, RandomWeightsOfAPartAreThoseOfTheWholeModel) {
     const int64_t first_col = p.begin.back();
     for (int64_t r = 0; r < p.rows(); ++r) {
       const auto mine = cut[i].row<float>(r);
-      EXPECT_EQ(std::memcmp(mine.data(), all.at(p.first_row() + r, first_col), mine.size_bytes()), 0)
+      EXPECT_EQ(std::memcmp(mine.data(), all.at(p.first_row() + r, first_col), mine.size_bytes()),
+                0)
           << p.name << " row " << r;
     }
   }

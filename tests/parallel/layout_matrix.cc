@@ -72,7 +72,8 @@ std::string compare(const Outcome& now, const Outcome& reference, bool bitwise) 
   for (size_t s = 0; s < reference.losses.size(); ++s) {
     if (s >= now.losses.size()) break;  // faulty runs report none
     const double a = now.losses[s], b = reference.losses[s];
-    if (bitwise ? a != b || now.norms[s] != reference.norms[s] : !(std::abs(a - b) <= 1e-6 * std::abs(b)))
+    if (bitwise ? a != b || now.norms[s] != reference.norms[s]
+                : !(std::abs(a - b) <= 1e-6 * std::abs(b)))
       return fmt::format("step {}: loss {:.9f} norm {:.9f}, expected {:.9f} {:.9f}", s, a,
                          now.norms[s], b, reference.norms[s]);
   }

@@ -59,8 +59,8 @@ class Rig {
   Rig(Transport& transport, const Layout& layout)
       : layout_(layout),
         config_(rig_config(layout)),
-        groups_(transport, make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(),
-                                     transport.rank()),
+        groups_(transport,
+                make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(), transport.rank()),
                 {.deadline = std::chrono::seconds(60)}),
         pipeline_settings_(settings_of(layout, config_)),
         part_(part_of(config_, groups_.grid, pipeline_settings_)),
@@ -140,8 +140,8 @@ class Rig {
     pipeline.train(micros, scale, {grads, apart}, [](int64_t, std::span<const float>) {});
     Tensor before_exchange;
     if (mistake == Mistake::tied_not_exchanged) before_exchange = copy_of(grads.all());
-    combine_gradients(state_, grads, apart, layout_.sequence && mistake != Mistake::norms_not_summed,
-                      groups_, exec_);
+    combine_gradients(state_, grads, apart,
+                      layout_.sequence && mistake != Mistake::norms_not_summed, groups_, exec_);
     if (mistake == Mistake::tied_not_exchanged)
       std::memcpy(grads.all().data, before_exchange.view().data, before_exchange.size_bytes());
     ExactSum squares;

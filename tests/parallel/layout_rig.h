@@ -14,11 +14,11 @@ namespace cria::test {
 /// Something that a run is made to do wrong, to see that the comparison notices.
 enum class Mistake {
   none,
-  norms_not_summed,     // sequence parallelism: norms' gradients of a rank's own tokens only
-  tied_not_exchanged,   // the two ends of a pipeline keep their own part of a tied table's gradient
-  own_token_count,      // a dp rank scales by its own trained tokens: a mean of means
-  weights_not_gathered, // a dp rank keeps old values of rows that others updated
-  micros_reversed,      // micro batches are added in another order
+  norms_not_summed,    // sequence parallelism: norms' gradients of a rank's own tokens only
+  tied_not_exchanged,  // the two ends of a pipeline keep their own part of a tied table's gradient
+  own_token_count,     // a dp rank scales by its own trained tokens: a mean of means
+  weights_not_gathered,  // a dp rank keeps old values of rows that others updated
+  micros_reversed,       // micro batches are added in another order
 };
 
 struct Layout {

@@ -25,9 +25,10 @@ bool completes(const std::vector<std::vector<PipelineStep>>& stages, int chunks)
         const PipelineStep& step = steps[at];
         const int run = step.chunk * pp + s;
         const bool forward_done = done.contains({false, run, step.micro});
-        const bool ready = step.backward
-                               ? forward_done && (run == last || done.contains({true, run + 1, step.micro}))
-                               : run == 0 || done.contains({false, run - 1, step.micro});
+        const bool ready =
+            step.backward
+                ? forward_done && (run == last || done.contains({true, run + 1, step.micro}))
+                : run == 0 || done.contains({false, run - 1, step.micro});
         if (!ready) break;
         done[{step.backward, run, step.micro}] = true;
         ++at;
