@@ -55,7 +55,7 @@ StageRuns split_by_cost(int64_t layers, int stages, double head_cost) {
     const int64_t rest = layers - last;
     const auto longest = static_cast<double>(others > 0 ? (rest + others - 1) / others : 0);
     const double cost = std::max(longest, static_cast<double>(last) + head_cost);
-    if (cost < best) {
+    if (cost <= best) {  // of equal ones the evenest
       best = cost;
       best_last = last;
     }

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kBody =
     R"({"format":"cria training checkpoint","version":1,"step":STEP,"config_sha256":"ab",)"
-    R"("groups":{"weights":"w"},"block_bytes":4194304,)"
+    R"("topology":{"dp":1,"tp":1,"pp":1},"groups":{"weights":"w"},"block_bytes":4194304,)"
     R"("files":{"w":{"size":8,"sha256":"cd","crc32c":[SUM]}},"state":{}})";
 
 // A manifest whose own sum is right.
