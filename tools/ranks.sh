@@ -24,7 +24,7 @@ train() { # name ranks flags...
     --max_steps $steps $*" "$ranks" 8118 logs True 600 >launcher.log) ||
     { cat "$name/launcher.log" "$name"/logs/*.log | tail -n 20 >&2; exit 1; }
   grep -ho 'loss: *[0-9.]*\|loss:\[[0-9.]*' "$name/logs/worker_0.log" | tr -dc '0-9.\n' >"$name/losses"
-  cria convert --input "$name/output/checkpoint/rank_0/native/step-$(printf %010d "$steps")" --output "$name/model.safetensors" >/dev/null
+  cria convert --input "$name/output/checkpoint/rank_0/native/step-$(printf %010d "$steps")" --output "$name/hf" >/dev/null
   echo "$name: losses $(tr '\n' ' ' <"$name/losses")"
 }
 same_losses() { # name, tolerance
@@ -32,14 +32,14 @@ same_losses() { # name, tolerance
     { echo "ranks: $1 has other losses than one rank" >&2; exit 1; }
 }
 same_bits() {
-  cmp "one/model.safetensors" "$1/model.safetensors" || { echo "ranks: $1 has other weights than one rank" >&2; exit 1; }
+  cmp one/hf/model.safetensors "$1/hf/model.safetensors" || { echo "ranks: $1 has other weights than one rank" >&2; exit 1; }
 }
 
-train one 1 --use_parallel False --gradient_accumulation_steps 2
+train one 1 --use_parallel False --runner_config.gradient_accumulation_steps 2
 train dp2 2 --dp 2
 same_losses dp2 0 && same_bits dp2
 train pp2 2 --pp 2 --micro_batch_num 2
 same_losses pp2 0 && same_bits pp2
-train tp3 3 --mp 3 --gradient_accumulation_steps 2
+train tp3 3 --mp 3 --runner_config.gradient_accumulation_steps 2
 same_losses tp3 0.002
 echo "ranks: dp 2 and pp 2 give one rank's weights bit for bit, tp 3 its losses"
