@@ -153,7 +153,7 @@ void Stage::back_through_head(Activations& a, const Batch& batch, float scale,
   ops::linear_cross_entropy(x, lm_head(), batch.targets, token_loss,
                             {.dx = dx_whole, .dw = written, .scale = scale}, exec,
                             part.vocab_split ? &split : nullptr);
-  if (into == ops::Into::add) ops::add(head, written, exec);
+  if (into == ops::Into::add && !completes_shared_table(grads)) ops::add(head, written, exec);
   if (part.vocab_split) {
     tp.sum(ws.d_normed, dx_whole);
   } else if (tp.sequence()) {
@@ -185,7 +185,9 @@ void Stage::back_through_embedding(const Batch& batch, const StageGradients& gra
   const ModelPart& part = shared_.weights.part();
   const ParamIndex& index = grads.params.index();
   const bool apart = grads.entrance.data != nullptr;
-  const View table = apart ? grads.entrance : grads.params[index.embed_tokens()];
+  const bool completes = into == ops::Into::add && completes_shared_table(grads);
+  const View complete = grads.params[index.embed_tokens()];
+  const View table = apart ? grads.entrance : completes ? head_gradient_.view() : complete;
   if (into == ops::Into::write && (apart || !index.shared())) ops::fill_zero(table, shared_.exec);
   const View dx = tp.whole(shared_.workspace.dx(), shared_.workspace.layer().whole);
   if (part.vocab_split) {
@@ -194,6 +196,7 @@ void Stage::back_through_embedding(const Batch& batch, const StageGradients& gra
   } else {
     ops::embedding_backward(batch.ids, dx, table, shared_.exec);
   }
+  if (completes) ops::add(complete, table, shared_.exec);
 }
 
 View Stage::backward(size_t i, const Batch& batch, float scale, std::span<float> token_loss,

@@ -81,6 +81,10 @@ class Stage {
   void back_through_layers(Activations& a, const Context& context, ParamArena& grads,
                            ops::Into into);
   void back_through_embedding(const Batch& batch, const StageGradients& grads, ops::Into into);
+  /// A tied table's gradient has two parts; where they are not kept apart, both are added at once.
+  static bool completes_shared_table(const StageGradients& grads) {
+    return grads.params.index().shared() && grads.entrance.data == nullptr;
+  }
 
   Shared shared_;
   LayerRun run_;

@@ -56,8 +56,9 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
           "config: data_parallel {} x model_parallel {} x pipeline_stage {} needs {} ranks, and {} "
           "{} started; try: {}",
           p.dp, p.tp, p.pp, devices, ranks, ranks == 1 ? "was" : "were",
-          ranks == 1 ? fmt::format("--use_parallel False, or msrun_launcher.sh with {} workers", devices)
-                     : "flags --dp, --mp and --pp whose product is that number");
+          ranks == 1
+              ? fmt::format("--use_parallel False, or msrun_launcher.sh with {} workers", devices)
+              : "flags --dp, --mp and --pp whose product is that number");
   p.sequence = v.boolean("parallel_config.use_seq_parallel").value_or(false) && p.tp > 1;
   // The recipe splits the vocabulary wherever there are stages.
   const bool whole_tables = v.boolean("parallel_config.vocab_emb_dp").value_or(true) && p.pp == 1;

@@ -38,7 +38,7 @@ ModelPart part_of(const LlamaConfig& config, const RankGrid& grid,
 }
 
 /// A slot of a chunk: which micro batch is in it, and its output on the way to the next stage.
-struct Pipeline::InFlight {
+struct Pipeline::UnderWay {
   int64_t micro = -1;
   std::optional<Comm::Pending> output;
 };
@@ -46,7 +46,7 @@ struct Pipeline::InFlight {
 struct Pipeline::Chunk {
   Chunk(const Stage::Shared& shared, const LayerRun& run) : stage(shared, run) {}
   Stage stage;
-  std::deque<InFlight> slots;
+  std::deque<UnderWay> slots;
   /// The input's gradient on the way to the stage before.
   Tensor gradient;
   std::optional<Comm::Pending> gradient_out;
@@ -83,7 +83,7 @@ size_t Pipeline::free_slot(Chunk& chunk) const {
 void Pipeline::forward(Chunk& chunk, int64_t micro, const Samples& samples, Keep keep) {
   const int stages = groups_.grid.pp, stage = groups_.grid.stage();
   const size_t i = free_slot(chunk);
-  InFlight& slot = chunk.slots[i];
+  UnderWay& slot = chunk.slots[i];
   slot.output.reset();  // waits until the last one has left
   slot.micro = micro;
   const Batch batch = samples.batch();
@@ -100,7 +100,7 @@ void Pipeline::forward(Chunk& chunk, int64_t micro, const Samples& samples, Keep
 void Pipeline::backward(Chunk& chunk, int64_t micro, const Samples& samples, float scale,
                         const StageGradients& grads, const Losses& losses) {
   const int stages = groups_.grid.pp, stage = groups_.grid.stage();
-  const auto slot = std::ranges::find(chunk.slots, micro, &InFlight::micro);
+  const auto slot = std::ranges::find(chunk.slots, micro, &UnderWay::micro);
   check(slot != chunk.slots.end(), "a micro batch goes back only after it went forward");
   const auto i = static_cast<size_t>(slot - chunk.slots.begin());
   const View dx = chunk.stage.gradient(i);
@@ -142,7 +142,7 @@ void Pipeline::evaluate(std::span<const Samples> micros, const Losses& losses) {
   for (size_t m = 0; m < micros.size(); ++m) {
     for (const auto& chunk : chunks_) {
       forward(*chunk, static_cast<int64_t>(m), micros[m], Keep::nothing);
-      InFlight& slot = *std::ranges::find(chunk->slots, static_cast<int64_t>(m), &InFlight::micro);
+      UnderWay& slot = *std::ranges::find(chunk->slots, static_cast<int64_t>(m), &UnderWay::micro);
       if (chunk->stage.run().head) {
         token_loss_.resize(static_cast<size_t>(micros[m].tokens()));
         chunk->stage.losses(static_cast<size_t>(0), micros[m].batch(), token_loss_);

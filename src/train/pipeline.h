@@ -48,7 +48,7 @@ class Pipeline {
   [[nodiscard]] size_t activation_bytes() const;
 
  private:
-  struct InFlight;
+  struct UnderWay;
   struct Chunk;
   void forward(Chunk& chunk, int64_t micro, const Samples& samples, Keep keep);
   void backward(Chunk& chunk, int64_t micro, const Samples& samples, float scale,
