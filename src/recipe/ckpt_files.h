@@ -33,6 +33,8 @@ class CkptFiles {
   /// run left half-written goes. Throws IoError.
   void save(const TrainState& state, int64_t batch, int64_t steps_per_epoch, double loss_scale,
             bool data_begins_with_bos) const;
+  /// The rank's strategy file alone: how its slices lie in the whole.
+  void save_strategy(const TrainState& state) const;
   /// Whether all that save() writes after this batch is there: a run may die between the native checkpoint and these files.
   [[nodiscard]] bool saved(int64_t batch, int64_t steps_per_epoch) const;
 
@@ -42,7 +44,6 @@ class CkptFiles {
   void save_network(const TrainState& state, int64_t batch, bool data_begins_with_bos) const;
   void save_whole(const TrainState& state, int64_t batch, int64_t steps_per_epoch,
                   double loss_scale) const;
-  void save_strategy(const TrainState& state) const;
   void remove_old() const;
   OutputFolders folders_;
   SaveSettings save_;

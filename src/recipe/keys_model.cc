@@ -47,7 +47,7 @@ constexpr Key kKeys[] = {
     {"model.model_config.num_blocks", Treatment::ignored, Takes::integer, "keys and values lie in one piece"},
     {"model.model_config.use_paged_attention", Treatment::ignored, Takes::boolean, "keys and values lie in one piece"},
     {"model.model_config.return_extra_loss", Treatment::ignored, Takes::boolean, "no experts"},
-    {"model.model_config.parallel_optimizer", Treatment::ignored, Takes::boolean, "one device"},
+    {"model.model_config.parallel_optimizer", Treatment::ignored, Takes::boolean, "parallel.enable_parallel_optimizer rules"},
     {"model.model_config.scaling_factor", Treatment::honoured, Takes::number, "of extend_method"},
     {"model.model_config.extend_method", Treatment::honoured, Takes::text, "longer contexts", "None|PI|NTK"},
     {"model.model_config.checkpoint_name_or_path", Treatment::honoured, Takes::text, "weights where load_checkpoint is empty"},

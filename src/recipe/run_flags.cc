@@ -26,7 +26,7 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.text("config", f.config,
              "YAML file: a path, or a name below configs/ such as llama3/x.yaml");
   flags.text("run_mode", f.run_mode, "train, finetune, eval or predict; before the YAML's");
-  flags.boolean("use_parallel", f.use_parallel, "several devices");
+  flags.boolean("use_parallel", f.use_parallel, "several ranks");
   flags.integer("device_id", f.device_id, "accepted without effect");
   flags.integer("mode", f.mode, "accepted without effect: 0 graph, 1 pynative (and no recompute)");
   flags.text("load_checkpoint", f.load_checkpoint, "weights of any format we read");
@@ -66,7 +66,8 @@ void declare_mindformer(Flags& flags, RunFlags& f) {
   flags.text("eval_dataset_dir", f.eval_dataset, "record file or folder");
   flags.integer("predict_batch_size", f.predict_batch_size, "prompts that generate together");
   flags.text("src_strategy_path_or_dir", f.src_strategy, "accepted without effect");
-  flags.boolean("only_save_strategy", f.only_save_strategy, "several devices only");
+  flags.boolean("only_save_strategy", f.only_save_strategy,
+                "several ranks write their strategy files and end");
   flags.text("resume_training", f.resume_text, "True, or a training checkpoint's folder");
   flags.text("strategy_load_checkpoint", f.strategy_load_checkpoint, "accepted without effect");
   flags.integer("seed", f.seed, "order of the samples, random weights, sampling");

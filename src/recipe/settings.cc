@@ -228,7 +228,9 @@ RecipeSettings read_settings(const YamlNode& root, int ranks) {
   if (v.boolean("auto_trans_ckpt").value_or(false))
     s.notes.emplace_back("auto_trans_ckpt: weights of any layout load as they are");
   if (!v.text("src_strategy_path_or_dir").value_or("").empty())
-    s.notes.emplace_back("src_strategy_path_or_dir: one device loads full weights");
+    s.notes.emplace_back(
+        "src_strategy_path_or_dir: weights are loaded whole; transform_ckpt joins those of several "
+        "ranks");
   read_model_settings(root, s);
   return s;
 }

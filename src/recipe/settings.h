@@ -71,6 +71,7 @@ struct ParallelSettings {
   std::vector<int64_t> offsets;
   bool optimizer_shard = false;
   int64_t shard_threshold = 64 << 10;  // bytes
+  bool only_save_strategy = false;     // write the strategy files and end
 };
 
 struct RecipeSettings {

@@ -38,7 +38,8 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
   p.dp = v.integer("parallel_config.data_parallel", 1, kMostDevices).value_or(1);
   p.tp = v.integer("parallel_config.model_parallel", 1, kMostDevices).value_or(1);
   p.pp = v.integer("parallel_config.pipeline_stage", 1, kMostDevices).value_or(1);
-  require(!v.boolean("only_save_strategy").value_or(false) || (wanted && ranks > 1),
+  p.only_save_strategy = v.boolean("only_save_strategy").value_or(false);
+  require(!p.only_save_strategy || (wanted && ranks > 1),
           "config: only_save_strategy is True, but one device has no strategy to save");
   if (!wanted) {
     require(ranks == 1,

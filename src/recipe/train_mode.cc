@@ -151,6 +151,12 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   ops::Exec exec{pool};
   const TrainSettings settings = train_settings(s, plan, data, config, native);
   TrainState state(config, s.model.param, s.optimizer.master_weights, part, shard);
+  const CkptFiles files(folders, s.save, native, s.resume);
+  if (s.parallel.only_save_strategy) {
+    files.save_strategy(state);
+    log.info("The strategy is written; only_save_strategy ends the run here");
+    return 0;
+  }
   if (!s.resume) {
     fill_weights(s, weights, state, pool, log);
     state.start(exec);
@@ -164,7 +170,6 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
                            native);
   }
   log.keep();
-  const CkptFiles files(folders, s.save, native, s.resume);
   // Always after the native checkpoint of the same step, which knows the loss scale.
   const ExtraSave extra = [&](int64_t batch) {
     const double loss_scale = saved_loss_scale(checkpoint_folder(native, batch));

@@ -54,7 +54,8 @@ class Training : public testing::Test {
   void expect_same_results(const std::string& name) const {
     const auto whole = results("whole"), other = results(name);
     EXPECT_EQ(whole.size(), 4U + 2 * 3 + 3 + 1)
-        << "weights, low bits, moments; three .ckpt with sums; the network, its sums and note; meta.json";
+        << "weights, low bits, moments; three .ckpt with sums; the network, its sums and note; "
+           "meta.json";
     for (const auto& [path, bytes] : whole) {
       ASSERT_TRUE(other.contains(path)) << name << path;
       EXPECT_TRUE(other.at(path) == bytes) << name << path;
