@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kWhat = "checkpoint", kHint = "an older checkpoint";
 
-const std::string& existing(const std::string& path) {
+std::string existing(const std::string& path) {
   require<FormatError>(is_file(path), "checkpoint: {}: the file is missing", path);
   return path;
 }

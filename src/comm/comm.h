@@ -105,6 +105,7 @@ class Comm {
   void compare_calls(const Noted& operation, int64_t bytes, int type);
   template <class T, class Combine>
   void combine_small(std::span<T> data, std::string_view kind, const Combine& combine);
+  void add_small(std::span<float> data);
   void reduce_rows(ConstView partial, View mine, const Noted& operation);
   void gather_rows(ConstView mine, View all, const Noted& operation);
 

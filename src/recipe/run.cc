@@ -56,6 +56,7 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
       name, run.config_path, escaped(s.output_dir, 100));
   s.max_steps = run.extra.max_steps;
   s.step_timeout_s = run.extra.step_timeout_s;
+  s.strict_upstream = run.extra.strict_upstream;
   s.threads = run.extra.threads;
   s.predict.prompt_template = run.extra.prompt_template;
   parse_prompt_template(s.predict.prompt_template);

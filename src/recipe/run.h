@@ -24,6 +24,7 @@ struct ParsedRun {
     std::string run_mode;  // empty: not given
     std::string prompt_template;
     int64_t max_steps = 0, threads = 0, step_timeout_s = 0;
+    bool strict_upstream = false;
   } extra;
 };
 ParsedRun parse_run(Script script, const std::string& name,

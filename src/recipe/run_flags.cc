@@ -19,6 +19,7 @@ struct RunFlags {
   std::optional<bool> use_parallel, auto_trans, resume, do_eval, only_save_strategy, profile,
       sink_mode;
   int64_t max_steps = 0, threads = 0, step_timeout_s = 0;
+  bool strict_upstream = false;
   std::vector<std::pair<std::string, std::string>> overrides;
 };
 
@@ -35,6 +36,8 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.text("remote_save_url", f.remote_save_url, "accepted without effect");
   flags.text("prompt_template", f.prompt_template, "none, alpaca, vicuna, llama3 or chatml");
   flags.integer("max_steps", f.max_steps, "end after so many steps; 0: no cap");
+  flags.boolean("strict_upstream", f.strict_upstream,
+                "add up the means of micro batches, as the recipe does");
   flags.integer("step_timeout_s", f.step_timeout_s,
                 "seconds a rank waits for others in a step; 0: 60, or 10 median steps");
   flags.integer("threads", f.threads, "0: one per core");
@@ -187,7 +190,7 @@ ParsedRun parse_run(Script script, const std::string& name,
   lay_flags(root, f);
   lay_overrides(root, f);
   parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.max_steps, f.threads,
-                  f.step_timeout_s};
+                  f.step_timeout_s,        f.strict_upstream};
   return parsed;
 }
 

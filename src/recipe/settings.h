@@ -96,6 +96,7 @@ struct RecipeSettings {
   PredictSettings predict;
   std::string vocab_file;
   int64_t max_steps = 0, threads = 0, step_timeout_s = 0;  // flags only
+  bool strict_upstream = false;                            // a flag too
   std::vector<std::string> notes;                          // what was mapped, one line each
 };
 

@@ -31,6 +31,7 @@ TrainSettings train_settings(const RecipeSettings& s, const StepPlan& plan, cons
   t.pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   t.max_steps = plan.total_steps;
   t.step_timeout = static_cast<double>(s.step_timeout_s);
+  t.strict_upstream = s.strict_upstream;
   t.seed = s.seed;
   t.compute = s.model.compute;
   t.recompute = s.recompute ? Recompute::full : Recompute::none;

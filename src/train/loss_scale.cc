@@ -51,4 +51,13 @@ void LossScale::update(bool overflow) {
   ++state_.counter;
 }
 
+void LossScale::restore(const State& state) {
+  require<FormatError>(std::isfinite(state.scale) && state.scale > 0,
+                       "resume: checkpoint state: a loss scale of {}", state.scale);
+  require<MismatchError>(state.rung >= 0 && state.rung < std::ssize(ladder_),
+                         "resume: the checkpoint's loss scale is at window {} of this run's {}",
+                         state.rung + 1, ladder_.size());
+  state_ = state;
+}
+
 }  // namespace cria

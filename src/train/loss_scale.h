@@ -31,7 +31,8 @@ class LossScale {
   }
   void update(bool overflow);
   [[nodiscard]] const State& state() const { return state_; }
-  void restore(const State& state) { state_ = state; }
+  /// Throws FormatError for no possible state, MismatchError for one of a scale with other windows.
+  void restore(const State& state);
 
  private:
   [[nodiscard]] int64_t window() const;

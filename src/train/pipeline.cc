@@ -118,8 +118,9 @@ void Pipeline::backward(Chunk& chunk, int64_t micro, const Samples& samples, flo
   chunk.gradient_out.emplace(groups_.pp_backward.send(out, (stage + stages - 1) % stages));
 }
 
-void Pipeline::train(std::span<const Samples> micros, float scale, const StageGradients& grads,
-                     const Losses& losses) {
+void Pipeline::train(std::span<const Samples> micros, std::span<const float> scales,
+                     const StageGradients& grads, const Losses& losses) {
+  check(scales.size() == micros.size(), "every micro batch has a scale");
   const auto count = std::ssize(micros);
   const RankGrid& grid = groups_.grid;
   const std::vector<PipelineStep> schedule =
@@ -131,7 +132,7 @@ void Pipeline::train(std::span<const Samples> micros, float scale, const StageGr
     Chunk& chunk = *chunks_[static_cast<size_t>(step.chunk)];
     const Samples& samples = micros[static_cast<size_t>(step.micro)];
     if (step.backward) {
-      backward(chunk, step.micro, samples, scale, grads, losses);
+      backward(chunk, step.micro, samples, scales[static_cast<size_t>(step.micro)], grads, losses);
     } else {
       forward(chunk, step.micro, samples, keep);
     }

@@ -38,10 +38,10 @@ class Pipeline {
   /// Losses of a micro batch's tokens, 0 where untrained; called on ranks with the head, in any order of micro batches.
   using Losses = std::function<void(int64_t micro, std::span<const float> token_loss)>;
 
-  /// Gradients of scale * sum of all losses: the sum over micro batches, in their order, of complete gradients. Each rank has
+  /// Gradients of the sum over micro batches m of scales[m] * its losses: complete gradients, added in the micro batches' order. Each rank has
   /// those of its part; with sequence parallelism those of norms are the rank's rows' only.
-  void train(std::span<const Samples> micros, float scale, const StageGradients& grads,
-             const Losses& losses);
+  void train(std::span<const Samples> micros, std::span<const float> scales,
+             const StageGradients& grads, const Losses& losses);
   /// Losses alone.
   void evaluate(std::span<const Samples> micros, const Losses& losses);
 

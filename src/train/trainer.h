@@ -35,6 +35,11 @@ struct TrainSettings {
   int64_t save_every = 0;  // batches; 0: only at the end
   bool save_at_end = true;
   int keep = 5;
+  /// The recipe's sums: each micro batch's loss is a mean of its own, their gradients are added up (divided by their number in a
+  /// pipeline), and the loss told is the mean of the means. False: one mean over all trained tokens of the step.
+  bool strict_upstream = false;
+  /// Steps between comparisons of what several ranks hold alike; 0: never.
+  int64_t check_replicas_every = 100;
   /// How long a rank waits for others before it gives up (exit 7), in seconds. 0: 60 s, or ten times the median step when that
   /// is longer. The first step, which also waits for ranks that still load, has at least 300 s, and saving 600 s.
   double step_timeout = 0;

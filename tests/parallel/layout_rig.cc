@@ -137,7 +137,8 @@ class Rig {
     if (grads.index().shared()) entrance = Tensor(DType::f32, grads[0].rows, grads[0].cols);
     const View apart = entrance.rows() > 0 ? entrance.view() : View();
     const float scale = 1.0f / static_cast<float>(std::max<int64_t>(1, trained[0]));
-    pipeline.train(micros, scale, {grads, apart}, [](int64_t, std::span<const float>) {});
+    pipeline.train(micros, std::vector<float>(micros.size(), scale), {grads, apart},
+                   [](int64_t, std::span<const float>) {});
     Tensor before_exchange;
     if (mistake == Mistake::tied_not_exchanged) before_exchange = copy_of(grads.all());
     combine_gradients(state_, grads, apart,

@@ -1,0 +1,55 @@
+#include "train/replicas.h"
+
+#include <vector>
+
+#include "base/error.h"
+#include "base/file_sums.h"
+
+namespace cria {
+namespace {
+
+/// CRC-32C of each weight, 0 for those that `wanted` passes over.
+template <class Wanted>
+std::vector<int64_t> sums_of_weights(const ParamArena& weights, const Wanted& wanted) {
+  std::vector<int64_t> sums;
+  for (int64_t i = 0; i < std::ssize(weights.params()); ++i) {
+    const ConstView v = weights[i];
+    sums.push_back(wanted(weights.params()[static_cast<size_t>(i)])
+                       ? crc32c({static_cast<const std::byte*>(v.data),
+                                 static_cast<size_t>(bytes_of(v.dtype, v.elements()))})
+                       : 0);
+  }
+  return sums;
+}
+
+void compare(const ParamArena& weights, const std::vector<int64_t>& sums, Comm& group,
+             int64_t step) {
+  std::vector<int64_t> all(sums.size() * static_cast<size_t>(group.size()));
+  std::ranges::copy(sums, all.begin() + group.rank() * std::ssize(sums));
+  group.all_reduce(all);  // everybody's place is nothing but zeros elsewhere
+  for (int r = 1; r < group.size(); ++r) {
+    for (size_t i = 0; i < sums.size(); ++i) {
+      if (all[static_cast<size_t>(r) * sums.size() + i] == all[i]) continue;
+      throw Error(ExitCode::numbers,
+                  fmt::format("train: after step {} {} differs between rank {} and rank {}; try: "
+                              "--resume_training from the newest checkpoint",
+                              step, weights.params()[i].name, group.ranks()[0],
+                              group.ranks()[static_cast<size_t>(r)]));
+    }
+  }
+}
+
+}  // namespace
+
+void check_replicas(const ParamArena& weights, Groups& groups, int64_t step) {
+  if (!groups.dp.alone()) {
+    const auto all = [](const Param&) { return true; };
+    compare(weights, sums_of_weights(weights, all), groups.dp, step);
+  }
+  if (!groups.tp.alone()) {
+    const auto not_split = [](const Param& p) { return p.whole(); };
+    compare(weights, sums_of_weights(weights, not_split), groups.tp, step);
+  }
+}
+
+}  // namespace cria
