@@ -18,7 +18,7 @@ struct OpenShard {
   explicit OpenShard(const std::string& path) : file(checked(path)), shard(file.bytes(), path) {}
 
   // The sums first: where they differ, what a parser finds wrong is only a consequence.
-  static const std::string& checked(const std::string& path) {
+  static std::string checked(const std::string& path) {
     check_side_manifest(path);
     return path;
   }
