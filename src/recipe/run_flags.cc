@@ -51,6 +51,7 @@ void declare_llama3(Flags& flags, RunFlags& f) {
   flags.integer("seq_length", f.seq_length, "of the model");
   flags.text("src_strategy", f.src_strategy, "accepted without effect");
   flags.boolean("resume", f.resume, "go on from the newest training checkpoint");
+  flags.alias("resume_training", "resume");
   flags.text("train_dataset", f.train_dataset, "record file or folder");
   flags.alias("train_data", "train_dataset");
   flags.text("eval_dataset", f.eval_dataset, "record file or folder");
