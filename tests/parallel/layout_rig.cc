@@ -61,7 +61,7 @@ class Rig {
         config_(rig_config(layout)),
         groups_(transport,
                 make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(), transport.rank()),
-                {.deadline = std::chrono::seconds(60)}),
+                {.deadline = std::chrono::seconds(300)}),
         pipeline_settings_(settings_of(layout, config_)),
         part_(part_of(config_, groups_.grid, pipeline_settings_)),
         state_(config_, DType::f32, true, part_, shard()) {
