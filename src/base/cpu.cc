@@ -69,4 +69,13 @@ int available_cores() {
   return std::max(1, cores);
 }
 
+int ranks_on_this_host() {
+  for (const char* name :
+       {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}) {
+    const char* text = std::getenv(name);
+    if (text != nullptr && std::atoi(text) > 0) return std::atoi(text);
+  }
+  return 1;
+}
+
 }  // namespace cria

@@ -17,4 +17,8 @@ std::string_view name_of(Isa isa);
 /// Cores this process may use: the affinity mask, cut to the cgroup's quota.
 int available_cores();
 
+/// How many ranks of this run share this host, as the launcher's environment says (Open MPI, MPICH, Slurm); 1 when nobody
+/// does.
+int ranks_on_this_host();
+
 }  // namespace cria

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -275,6 +276,18 @@ std::string join_path(std::string_view folder, std::string_view name) {
 bool is_plain_name(std::string_view name) {
   return !name.empty() && name != "." && name != ".." &&
          name.find_first_of(std::string_view("/\\\0", 3)) == std::string_view::npos;
+}
+
+std::string program_path() {
+  std::array<char, PATH_MAX> path;
+  const ssize_t size = readlink("/proc/self/exe", path.data(), path.size());
+  if (size <= 0 || size >= PATH_MAX) return "";
+  return {path.data(), static_cast<size_t>(size)};
+}
+
+std::string program_folder() {
+  const std::string path = program_path();
+  return path.empty() ? "." : parent_folder(path);
 }
 
 }  // namespace cria

@@ -96,4 +96,9 @@ std::string join_path(std::string_view folder, std::string_view name);
 /// A name that a file may give for its neighbour: no separators, NUL, "", "." or "..".
 bool is_plain_name(std::string_view name);
 
+/// Where the running program lies; empty when /proc does not say.
+std::string program_path();
+/// Its folder; "." when that is not known.
+std::string program_folder();
+
 }  // namespace cria

@@ -2,6 +2,7 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
@@ -30,10 +31,10 @@ bool spin_until(Done done) {
   return done();
 }
 
-// A launcher gives each rank its share of the cores by CRIA_THREADS.
+// A launcher gives each rank its share of the cores by CRIA_THREADS; under mpirun alone ranks share evenly.
 int default_threads() {
   const char* given = std::getenv("CRIA_THREADS");
-  if (given == nullptr || *given == 0) return available_cores();
+  if (given == nullptr || *given == 0) return std::max(1, available_cores() / ranks_on_this_host());
   int threads = 0;
   const char* end = given + std::strlen(given);
   const auto [stop, error] = std::from_chars(given, end, threads);

@@ -16,7 +16,7 @@ namespace cria {
 class ThreadPool {
  public:
   /// `threads` counts the caller, who works too; 0 means CRIA_THREADS, else one per
-  /// available core. Throws UsageError unless it is 0 to 4096, or CRIA_THREADS 1 to 4096.
+  /// available core, divided by the ranks that share the host. Throws UsageError unless it is 0 to 4096, or CRIA_THREADS 1 to 4096.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

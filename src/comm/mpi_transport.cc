@@ -1,9 +1,6 @@
 // MPI, loaded when a launcher of MPI started the program.
 #include <dlfcn.h>
-#include <unistd.h>
 
-#include <array>
-#include <climits>
 #include <cstdlib>
 #include <exception>
 
@@ -21,12 +18,6 @@ constexpr std::string_view kLibrary = "libcria_mpi.so";
   throw Error(
       ExitCode::rank_died,
       fmt::format("mpi: {}; try: apt-get install openmpi-bin libopenmpi-dev, then build", reason));
-}
-
-std::string program_folder() {
-  std::array<char, PATH_MAX> path;
-  const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());
-  return n <= 0 ? "." : parent_folder(std::string(path.data(), static_cast<size_t>(n)));
 }
 
 const CriaMpiTable& load() {
@@ -105,15 +96,6 @@ bool started_by_mpi() {
   for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"})
     if (std::getenv(name) != nullptr) return true;
   return false;
-}
-
-int ranks_on_this_host() {
-  for (const char* name :
-       {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}) {
-    const char* text = std::getenv(name);
-    if (text != nullptr && std::atoi(text) > 0) return std::atoi(text);
-  }
-  return 1;
 }
 
 std::unique_ptr<Transport> mpi_transport() { return std::make_unique<MpiTransport>(); }

@@ -40,8 +40,6 @@ std::unique_ptr<Transport> self_transport();
 /// has ended: ranks that wait for the one that threw are woken with an error of their own.
 void run_as_threads(int ranks, const std::function<void(Transport&)>& body);
 
-/// How many of the run's ranks are on this host, as the launcher says; 1 when nobody does.
-int ranks_on_this_host();
 /// True when a launcher of MPI (mpirun, srun) started this process as a rank.
 bool started_by_mpi();
 /// Loads the MPI part (libcria_mpi.so, beside the program) and joins the run. Throws Error(rank_died) when it is not there or MPI

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -106,10 +105,9 @@ pid_t start_child(const ChildPlan& plan) {
 }
 
 std::string own_path() {
-  std::array<char, PATH_MAX> path{};
-  const ssize_t size = readlink("/proc/self/exe", path.data(), path.size());
-  require<IoError>(size > 0 && size < PATH_MAX, "/proc/self/exe: cannot be read");
-  return {path.data(), static_cast<size_t>(size)};
+  const std::string path = program_path();
+  require<IoError>(!path.empty(), "/proc/self/exe: cannot be read");
+  return path;
 }
 
 std::string find_program(const std::string& name, bool beside_us) {

@@ -1,10 +1,5 @@
 #include "recipe/run.h"
 
-#include <unistd.h>
-
-#include <array>
-#include <climits>
-
 #include "base/error.h"
 #include "base/file.h"
 #include "comm/transport.h"
@@ -15,15 +10,6 @@
 #include "recipe/modes.h"
 
 namespace cria::recipe {
-namespace {
-
-std::string program_folder() {
-  std::array<char, PATH_MAX> path;
-  const ssize_t n = readlink("/proc/self/exe", path.data(), path.size());
-  return n <= 0 ? "." : parent_folder(std::string(path.data(), static_cast<size_t>(n)));
-}
-
-}  // namespace
 
 std::string find_config(const std::string& name) {
   require(name.ends_with(".yaml") || name.ends_with(".yml"),

@@ -145,10 +145,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(check_memory(training_memory(config, s, part, shard),
                         available_memory() / ranks_on_this_host()));
 
-  // Ranks of one host share its cores.
-  const int threads = s.threads > 0 ? static_cast<int>(s.threads)
-                                    : std::max(1, available_cores() / ranks_on_this_host());
-  ThreadPool pool(threads);
+  ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};
   const TrainSettings settings = train_settings(s, plan, data, config, native);
   TrainState state(config, s.model.param, s.optimizer.master_weights, part, shard);

@@ -34,6 +34,15 @@ TEST(ThreadPool, ZeroThreadsMeansTheLaunchersShare) {
   unsetenv("CRIA_THREADS");
 }
 
+TEST(ThreadPool, WithoutALauncherOfOursRanksShareTheHostEvenly) {
+  setenv("OMPI_COMM_WORLD_LOCAL_SIZE", "1000000", 1);
+  EXPECT_EQ(ThreadPool(0).threads(), 1);
+  setenv("CRIA_THREADS", "3", 1);
+  EXPECT_EQ(ThreadPool(0).threads(), 3);
+  unsetenv("CRIA_THREADS");
+  unsetenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+}
+
 TEST(ThreadPool, WorkerNumbersAreBelowTheNumberOfThreads) {
   ThreadPool pool(3);
   std::atomic<int> running[3] = {};
