@@ -23,12 +23,6 @@ constexpr std::string_view kManifest = "manifest.json";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-std::span<const std::byte> bytes_of_param(const ParamArena& arena, size_t i) {
-  const ConstView v = arena[static_cast<int64_t>(i)];
-  return {static_cast<const std::byte*>(v.data),
-          static_cast<size_t>(bytes_of(v.dtype, v.elements()))};
-}
-
 /// What this rank writes of one group.
 struct Share {
   std::string group;
@@ -40,7 +34,7 @@ struct Share {
 uint64_t bytes_of_shares(const std::vector<Share>& shares) {
   uint64_t bytes = 0;
   for (const Share& s : shares)
-    for (const size_t i : s.params) bytes += bytes_of_param(*s.arena, i).size();
+    for (const size_t i : s.params) bytes += bytes_of((*s.arena)[static_cast<int64_t>(i)]).size();
   return bytes;
 }
 
@@ -88,7 +82,7 @@ void write_share(const std::string& folder, const Share& share, Manifest& manife
   }
   const std::string path = join_path(folder, share.file);
   const auto writer = make_safetensors_writer(path, infos, {{"format", "pt"}});
-  for (const size_t i : share.params) writer->write(bytes_of_param(arena, i));
+  for (const size_t i : share.params) writer->write(bytes_of(arena[static_cast<int64_t>(i)]));
   writer->commit();
   manifest.files[share.file] = sums_of(MappedFile(path).bytes(), pool);
 }

@@ -150,15 +150,12 @@ namespace {
 /// Rows [begin, begin + rows.rows) of a parameter's box. Rows cut in columns are read whole and cut here.
 void read_box(const WeightSource& source, size_t index, const Param& p, int64_t begin, View rows) {
   const int64_t first = p.first_row() + begin;
-  const auto bytes = static_cast<size_t>(bytes_of(rows.dtype, rows.elements()));
   if (p.cols() == p.shape.back()) {
-    source.read_rows(index, first, rows.rows, rows.dtype,
-                     {static_cast<std::byte*>(rows.data), bytes});
+    source.read_rows(index, first, rows.rows, rows.dtype, bytes_of(rows));
     return;
   }
   Tensor whole(rows.dtype, rows.rows, p.shape[1]);
-  source.read_rows(index, first, rows.rows, rows.dtype,
-                   {static_cast<std::byte*>(whole.view().data), whole.size_bytes()});
+  source.read_rows(index, first, rows.rows, rows.dtype, whole.bytes());
   const View mine = whole.view().col_range(p.begin[1], p.cols());
   for (int64_t r = 0; r < rows.rows; ++r)
     std::memcpy(rows.at(r, 0), mine.at(r, 0), static_cast<size_t>(bytes_of(rows.dtype, rows.cols)));

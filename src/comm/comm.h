@@ -25,12 +25,7 @@ struct CommSettings {
   bool checked = false;
 };
 
-/// Bytes and calls so far, per kind of operation; `cria plan` predicts them. Bytes are those this rank sent.
-struct CommCounters {
-  int64_t calls = 0, bytes_sent = 0;
-};
-
-/// What the groups of one rank share: the transport, the settings, the log of operations, the counters.
+/// What the groups of one rank share: the transport, the settings, the log of operations.
 struct CommWorld {
   explicit CommWorld(Transport& t, CommSettings s = {}) : transport(t), settings(s) {}
   Transport& transport;
@@ -48,7 +43,8 @@ class Comm {
   [[nodiscard]] int size() const { return static_cast<int>(ranks_.size()); }
   [[nodiscard]] bool alone() const { return ranks_.size() == 1; }
   [[nodiscard]] const std::vector<int>& ranks() const { return ranks_; }
-  [[nodiscard]] const CommCounters& counters() const { return counters_; }
+  /// By this rank in this group, so far.
+  [[nodiscard]] int64_t bytes_sent() const { return bytes_sent_; }
 
   void barrier();
   void broadcast(std::span<std::byte> bytes, int root);
@@ -61,6 +57,11 @@ class Comm {
 
   /// Rows [begin(r), begin(r + 1)) of rows belong to rank r: begin(r) = rows * r / size.
   [[nodiscard]] int64_t begin(int64_t rows, int rank) const { return rows * rank / size(); }
+  template <class V>
+  [[nodiscard]] V rows_of(V all, int rank) const {
+    const int64_t first = begin(all.rows, rank);
+    return all.row_range(first, begin(all.rows, rank + 1) - first);
+  }
   /// partial [rows, cols] on every rank; mine [my rows, cols] = the sum of everybody's partial rows of mine. `mine` may be a
   /// window of partial at just those rows. Dtypes as all_reduce.
   void reduce_scatter(ConstView partial, View mine);
@@ -113,7 +114,7 @@ class Comm {
   std::string name_;
   std::vector<int> ranks_;
   int rank_ = 0, channel_;
-  CommCounters counters_;
+  int64_t bytes_sent_ = 0;
   int64_t collectives_ = 0;  // compared between ranks in checked groups
   std::vector<std::byte> scratch_;
 };

@@ -16,18 +16,18 @@ constexpr int64_t kSmallBytes = 32 << 10;
 /// A large sum goes in pieces, so that adding one overlaps with the arrival of the next.
 constexpr int64_t kPieceBytes = 1 << 20;
 
-std::span<std::byte> bytes_of_rows(View v) {
-  return {static_cast<std::byte*>(v.data), static_cast<size_t>(bytes_of(v.dtype, v.elements()))};
-}
-std::span<const std::byte> bytes_of_rows(ConstView v) {
-  return {static_cast<const std::byte*>(v.data),
-          static_cast<size_t>(bytes_of(v.dtype, v.elements()))};
-}
-
 void copy_rows(ConstView from, View to) {
   if (from.data == to.data) return;
   for (int64_t r = 0; r < from.rows; ++r)
     std::memcpy(to.at(r, 0), from.at(r, 0), static_cast<size_t>(bytes_of(from.dtype, from.cols)));
+}
+
+/// Rows as one piece: where they lie, or packed into `space`.
+std::span<const std::byte> one_piece(ConstView rows, std::vector<std::byte>& space) {
+  if (rows.contiguous()) return bytes_of(rows);
+  space.resize(static_cast<size_t>(bytes_of(rows.dtype, rows.elements())));
+  copy_rows(rows, {space.data(), rows.dtype, rows.rows, rows.cols});
+  return space;
 }
 
 }  // namespace
@@ -42,8 +42,7 @@ void Comm::all_reduce(View data) {
   compare_calls(noted, bytes, static_cast<int>(data.dtype));
   // One long row may be cut anywhere; rows apart only between rows.
   const View rows = data.contiguous() ? View{data.data, data.dtype, data.elements(), 1} : data;
-  const int64_t first = begin(rows.rows, rank_);
-  const View mine = rows.row_range(first, begin(rows.rows, rank_ + 1) - first);
+  const View mine = rows_of(rows, rank_);
   reduce_rows(rows, mine, noted);
   gather_rows(mine, rows, noted);
 }
@@ -67,24 +66,18 @@ void Comm::all_gather(ConstView mine, View all) {
 /// Rows in pieces: every rank sends each other rank that one's rows, and adds what arrives for its own in the order of the ranks.
 void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
   check(mine.dtype == partial.dtype && mine.cols == partial.cols &&
-            mine.rows == begin(partial.rows, rank_ + 1) - begin(partial.rows, rank_),
+            mine.rows == rows_of(partial, rank_).rows,
         "reduce_scatter: a rank's rows of the whole");
   const int64_t row_bytes = bytes_of(partial.dtype, partial.cols);
   const int64_t step = std::max<int64_t>(1, kPieceBytes / row_bytes);
-  const auto contiguous = [&](ConstView rows, std::vector<std::byte>& space) {
-    if (rows.contiguous()) return bytes_of_rows(rows);
-    space.resize(static_cast<size_t>(rows.rows * row_bytes));
-    copy_rows(rows, {space.data(), rows.dtype, rows.rows, rows.cols});
-    return std::span<const std::byte>(space);
-  };
   std::vector<Piece> sends;
   std::vector<std::vector<std::byte>> packed(ranks_.size());
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
-    const int64_t first = begin(partial.rows, r), count = begin(partial.rows, r + 1) - first;
-    const auto bytes = contiguous(partial.row_range(first, count), packed[static_cast<size_t>(r)]);
-    for (int64_t at = 0; at < count; at += step) {
-      const int64_t rows = std::min(step, count - at);
+    const ConstView theirs = rows_of(partial, r);
+    const auto bytes = one_piece(theirs, packed[static_cast<size_t>(r)]);
+    for (int64_t at = 0; at < theirs.rows; at += step) {
+      const int64_t rows = std::min(step, theirs.rows - at);
       sends.push_back(send_piece(
           bytes.subspan(static_cast<size_t>(at * row_bytes), static_cast<size_t>(rows * row_bytes)),
           r));
@@ -94,7 +87,6 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
       static_cast<size_t>(std::min(step, std::max<int64_t>(1, mine.rows)) * row_bytes);
   const auto peers = static_cast<size_t>(size() - 1);
   scratch_.resize(std::max(scratch_.size(), 2 * peers * piece_bytes));
-  const int64_t mine_first = begin(partial.rows, rank_);
   std::array<std::vector<Piece>, 2> arriving;
   const auto place = [&](int64_t half, size_t peer) {
     return scratch_.data() + (static_cast<size_t>(half) * peers + peer) * piece_bytes;
@@ -118,7 +110,7 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
     size_t peer = 0;
     for (int r = 0; r < size(); ++r) {
       terms.push_back(r == rank_
-                          ? partial.row_range(mine_first + at, rows)
+                          ? rows_of(partial, rank_).row_range(at, rows)
                           : ConstView(place(half, peer++), partial.dtype, rows, partial.cols));
     }
     sum_in_order(terms, mine.row_range(at, rows));
@@ -127,29 +119,20 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
 }
 
 void Comm::gather_rows(ConstView mine, View all, const Noted& operation) {
-  const int64_t first = begin(all.rows, rank_);
-  check(mine.dtype == all.dtype && mine.cols == all.cols &&
-            mine.rows == begin(all.rows, rank_ + 1) - first,
+  check(mine.dtype == all.dtype && mine.cols == all.cols && mine.rows == rows_of(all, rank_).rows,
         "all_gather: a rank's rows of the whole");
-  copy_rows(mine, all.row_range(first, mine.rows));
+  copy_rows(mine, rows_of(all, rank_));
   std::vector<std::byte> packed;
-  std::span<const std::byte> out = bytes_of_rows(mine);
-  if (!mine.contiguous()) {
-    packed.resize(out.size());
-    copy_rows(mine, {packed.data(), mine.dtype, mine.rows, mine.cols});
-    out = packed;
-  }
+  const std::span<const std::byte> out = one_piece(mine, packed);
   std::vector<std::vector<std::byte>> spaces(ranks_.size());
   std::vector<Piece> pieces;
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
-    const View theirs =
-        all.row_range(begin(all.rows, r), begin(all.rows, r + 1) - begin(all.rows, r));
-    std::span<std::byte> in = bytes_of_rows(theirs);
-    if (!all.contiguous()) {
-      spaces[static_cast<size_t>(r)].resize(in.size());
-      in = spaces[static_cast<size_t>(r)];
-    }
+    const View theirs = rows_of(all, r);
+    std::vector<std::byte>& space = spaces[static_cast<size_t>(r)];
+    if (!all.contiguous())
+      space.resize(static_cast<size_t>(bytes_of(theirs.dtype, theirs.elements())));
+    const std::span<std::byte> in = all.contiguous() ? bytes_of(theirs) : std::span(space);
     if (!in.empty()) pieces.push_back(receive_piece(in, r));
     if (!out.empty()) pieces.push_back(send_piece(out, r));
   }
@@ -157,8 +140,7 @@ void Comm::gather_rows(ConstView mine, View all, const Noted& operation) {
   if (all.contiguous()) return;
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
-    const View theirs =
-        all.row_range(begin(all.rows, r), begin(all.rows, r + 1) - begin(all.rows, r));
+    const View theirs = rows_of(all, r);
     copy_rows({spaces[static_cast<size_t>(r)].data(), all.dtype, theirs.rows, theirs.cols}, theirs);
   }
 }

@@ -27,12 +27,6 @@ void OperationLog::end(int64_t number) {
   o.done = true;
 }
 
-OperationLog::Position OperationLog::position() const {
-  const std::lock_guard lock(mutex_);
-  const Operation& o = ring_[static_cast<size_t>(count_) % kKept];
-  return {count_, count_ > 0 && !o.done, std::string(o.kind), o.group};
-}
-
 std::string OperationLog::text() const {
   const std::lock_guard lock(mutex_);
   const auto ms = [](auto from, auto to) {

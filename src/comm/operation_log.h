@@ -26,13 +26,6 @@ class OperationLog {
   static constexpr size_t kKept = 256;
   int64_t begin(std::string_view kind, std::string_view group, int64_t bytes);
   void end(int64_t number);
-  /// The newest operation's number and whether it still goes on.
-  struct Position {
-    int64_t number = 0;
-    bool waiting = false;
-    std::string kind, group;
-  };
-  [[nodiscard]] Position position() const;
   /// One line each, oldest first: number, kind, group, bytes, start and length in ms (or "waiting").
   [[nodiscard]] std::string text() const;
 

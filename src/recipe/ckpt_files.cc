@@ -19,11 +19,6 @@ namespace {
 
 constexpr std::string_view kNote = ".cria.json";  // appended to the network file's name
 
-std::span<const std::byte> bytes_of_rows(ConstView v) {
-  return {static_cast<const std::byte*>(v.data),
-          static_cast<size_t>(bytes_of(v.dtype, v.elements()))};
-}
-
 /// Writes the rank's slices of these groups: a prefix of names and an arena each.
 void write_slices(const std::string& path, const TrainState& state,
                   std::span<const std::pair<const char*, const ParamArena*>> groups,
@@ -34,7 +29,7 @@ void write_slices(const std::string& path, const TrainState& state,
     for (const RecipeParam& p : recipe_params(*arena)) {
       infos.push_back(
           {group + p.name, arena->dtype(), state.m.params()[static_cast<size_t>(p.index)].size});
-      contents.push_back(bytes_of_rows(state.rows_of_state(*arena, p.index)));
+      contents.push_back(bytes_of(state.rows_of_state(*arena, p.index)));
     }
   }
   MindsporeWriteOptions options;

@@ -7,6 +7,22 @@
 
 namespace cria {
 
+namespace {
+
+template <class Byte, class V>
+std::span<Byte> contiguous_bytes(V view) {
+  check(view.contiguous(), "rows whose bytes are taken lie side by side");
+  return {static_cast<Byte*>(view.data),
+          static_cast<size_t>(bytes_of(view.dtype, view.elements()))};
+}
+
+}  // namespace
+
+std::span<std::byte> bytes_of(View view) { return contiguous_bytes<std::byte>(view); }
+std::span<const std::byte> bytes_of(ConstView view) {
+  return contiguous_bytes<const std::byte>(view);
+}
+
 // mmap: zeroed lazily by the kernel, page aligned, large blocks on huge pages where allowed, and
 // given back at once.
 Tensor::Tensor(DType dtype, int64_t rows, int64_t cols) : dtype_(dtype), rows_(rows), cols_(cols) {

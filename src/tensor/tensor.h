@@ -55,6 +55,10 @@ struct BasicView {
 using View = BasicView<void>;
 using ConstView = BasicView<const void>;
 
+/// All bytes of rows that lie side by side; a bug where they do not.
+std::span<std::byte> bytes_of(View view);
+std::span<const std::byte> bytes_of(ConstView view);
+
 namespace internal {
 struct Unmap {
   size_t size = 0;

@@ -6,18 +6,13 @@
 namespace cria {
 namespace {
 
-std::span<std::byte> bytes_of_view(View view) {
-  return {static_cast<std::byte*>(view.data),
-          static_cast<size_t>(bytes_of(view.dtype, view.elements()))};
-}
-
 /// The first stage has the entrance's part of a tied table's gradient, the last the head's; both get head + entrance.
 void exchange_tied(View mine, Groups& groups, ops::Exec& exec) {
   const bool first = groups.grid.first_stage();
   const int other = first ? groups.grid.pp - 1 : 0;
   Tensor theirs(mine.dtype, mine.rows, mine.cols);
   {
-    const Comm::Pending sent = groups.pp.send(bytes_of_view(mine), other);
+    const Comm::Pending sent = groups.pp.send(bytes_of(mine), other);
     groups.pp.receive(theirs.bytes(), other);
   }
   // Sums of two terms are the same in either order.

@@ -13,11 +13,8 @@ template <class Wanted>
 std::vector<int64_t> sums_of_weights(const ParamArena& weights, const Wanted& wanted) {
   std::vector<int64_t> sums;
   for (int64_t i = 0; i < std::ssize(weights.params()); ++i) {
-    const ConstView v = weights[i];
-    sums.push_back(wanted(weights.params()[static_cast<size_t>(i)])
-                       ? crc32c({static_cast<const std::byte*>(v.data),
-                                 static_cast<size_t>(bytes_of(v.dtype, v.elements()))})
-                       : 0);
+    const bool counts = wanted(weights.params()[static_cast<size_t>(i)]);
+    sums.push_back(counts ? crc32c(bytes_of(weights[i])) : 0);
   }
   return sums;
 }

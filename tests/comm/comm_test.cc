@@ -214,7 +214,7 @@ TEST(Comm, CountersKnowTheBytesOfARing) {
     Tensor big(DType::f32, 1000, 100);
     comm.all_reduce(big.view());
     // Half goes out to be added, half goes out again as the sum.
-    EXPECT_EQ(comm.counters().bytes_sent, 400'000);
+    EXPECT_EQ(comm.bytes_sent(), 400'000);
   });
 }
 
