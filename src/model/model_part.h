@@ -16,9 +16,6 @@ struct ModelPart {
   int tp = 1, tp_index = 0;     // slice of every split matrix
   bool vocab_split = false;  // the table and the head are split by rows; else whole on every rank
 
-  [[nodiscard]] bool whole_layers(const LlamaConfig& config) const {
-    return std::ssize(layers) == config.num_hidden_layers && embedding && head;
-  }
   bool operator==(const ModelPart&) const = default;
 };
 
@@ -36,7 +33,6 @@ LlamaConfig local_config(const LlamaConfig& config, const ModelPart& part);
 struct OptimizerShard {
   int count = 1, index = 0;
   int64_t threshold_bytes = 64 << 10;  // compared with the f32 size of what the rank holds
-  bool operator==(const OptimizerShard&) const = default;
 };
 
 }  // namespace cria

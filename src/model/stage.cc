@@ -27,25 +27,17 @@ void check_batch(const Batch& batch, int64_t context) {
   }
 }
 
-/// Rows of the table that are held here, when the vocabulary is split.
-int64_t first_vocab_row(const ModelPart& part, ConstView table) {
-  return part.vocab_split ? part.tp_index * table.rows : 0;
-}
-
-/// How ranks that share the head speak of a token's logits.
-ops::VocabSplit vocab_split(const ModelPart& part, const LlamaConfig& config, ConstView head,
-                            Comm* group) {
-  return {.first_row = first_vocab_row(part, head),
-          .total_rows = config.vocab_size,
-          .max = [group](std::span<float> values) { group->all_reduce_max(values); },
-          .sum = [group](std::span<double> values) { group->all_reduce(values); }};
-}
-
 }  // namespace
 
 Stage::Stage(const Shared& shared, const LayerRun& run) : shared_(shared), run_(run) {
   for (int64_t i = 0; i < run.count; ++i)
     layers_.emplace_back(config(), shared.weights, run.first + i);
+  if (!run.head || !shared.weights.part().vocab_split) return;
+  Comm* const group = shared.tp.group();
+  vocab_split_ = {.first_row = first_vocab_row(lm_head()),
+                  .total_rows = config().vocab_size,
+                  .max = [group](std::span<float> values) { group->all_reduce_max(values); },
+                  .sum = [group](std::span<double> values) { group->all_reduce(values); }};
 }
 
 ConstView Stage::final_norm() const { return shared_.weights[shared_.weights.index().norm()]; }
@@ -83,16 +75,15 @@ View Stage::prepare(size_t i, const Batch& batch, Keep keep) {
 void Stage::enter(Activations& a, const Batch& batch) {
   const TensorParallel& tp = shared_.tp;
   const ConstView table = shared_.weights[shared_.weights.index().embed_tokens()];
-  const ModelPart& part = shared_.weights.part();
   const View stream = a.input(0), space = shared_.workspace.layer().whole;
-  if (!part.vocab_split) {
+  if (!shared_.weights.part().vocab_split) {
     const auto first = static_cast<size_t>(tp.first_row(a.extent().tokens));
     ops::embedding(batch.ids.subspan(first, static_cast<size_t>(stream.rows)), table, stream,
                    shared_.exec);
     return;
   }
   ops::embedding(batch.ids, table, tp.contribution(stream, space), shared_.exec,
-                 first_vocab_row(part, table), config().vocab_size);
+                 first_vocab_row(table), config().vocab_size);
   tp.sum(stream, space);
 }
 
@@ -116,12 +107,14 @@ View Stage::normed(Activations& a) {
   return shared_.tp.whole(ws.normed, ws.whole);
 }
 
+void Stage::head_loss(ConstView x, const Batch& batch, std::span<float> token_loss,
+                      const ops::HeadGradients& gradients) {
+  ops::linear_cross_entropy(x, lm_head(), batch.targets, token_loss, gradients, shared_.exec,
+                            vocab_split_ ? &*vocab_split_ : nullptr);
+}
+
 void Stage::losses(size_t i, const Batch& batch, std::span<float> token_loss) {
-  const ModelPart& part = shared_.weights.part();
-  const View x = normed(slot(i));
-  const auto split = vocab_split(part, config(), lm_head(), shared_.tp.group());
-  ops::linear_cross_entropy(x, lm_head(), batch.targets, token_loss, {}, shared_.exec,
-                            part.vocab_split ? &split : nullptr);
+  head_loss(normed(slot(i)), batch, token_loss, {});
 }
 
 void Stage::logits(size_t i, View out) {
@@ -130,8 +123,7 @@ void Stage::logits(size_t i, View out) {
 }
 
 View Stage::gradient(size_t i) {
-  shared_.workspace.prepare(slot(i).extent(),
-                            shared_.recompute == Recompute::full ? Keep::inputs : Keep::all);
+  shared_.workspace.prepare(slot(i).extent(), keep_for_backward());
   return shared_.workspace.dx();
 }
 
@@ -141,7 +133,6 @@ void Stage::back_through_head(Activations& a, const Batch& batch, float scale,
                               ops::Into into) {
   const ops::Exec& exec = shared_.exec;
   const TensorParallel& tp = shared_.tp;
-  const ModelPart& part = shared_.weights.part();
   LayerWorkspace& ws = shared_.workspace.layer();
   const View x = normed(a);
   const View head = grads.params[grads.params.index().lm_head()];
@@ -149,12 +140,9 @@ void Stage::back_through_head(Activations& a, const Batch& batch, float scale,
     head_gradient_ = Tensor(DType::f32, head.rows, head.cols);
   const View written = into == ops::Into::write ? head : head_gradient_.view();
   const View dx_whole = tp.sequence() ? shared_.workspace.head_dx() : ws.d_normed;
-  const auto split = vocab_split(part, config(), lm_head(), tp.group());
-  ops::linear_cross_entropy(x, lm_head(), batch.targets, token_loss,
-                            {.dx = dx_whole, .dw = written, .scale = scale}, exec,
-                            part.vocab_split ? &split : nullptr);
+  head_loss(x, batch, token_loss, {.dx = dx_whole, .dw = written, .scale = scale});
   if (into == ops::Into::add && !completes_shared_table(grads)) ops::add(head, written, exec);
-  if (part.vocab_split) {
+  if (vocab_split_) {
     tp.sum(ws.d_normed, dx_whole);
   } else if (tp.sequence()) {
     ops::convert(dx_whole.row_range(tp.first_row(a.extent().tokens), a.extent().rows), ws.d_normed,
@@ -182,7 +170,6 @@ void Stage::back_through_layers(Activations& a, const Context& context, ParamAre
 void Stage::back_through_embedding(const Batch& batch, const StageGradients& grads,
                                    ops::Into into) {
   const TensorParallel& tp = shared_.tp;
-  const ModelPart& part = shared_.weights.part();
   const ParamIndex& index = grads.params.index();
   const bool apart = grads.entrance.data != nullptr;
   const bool completes = into == ops::Into::add && completes_shared_table(grads);
@@ -190,12 +177,8 @@ void Stage::back_through_embedding(const Batch& batch, const StageGradients& gra
   const View table = apart ? grads.entrance : completes ? head_gradient_.view() : complete;
   if (into == ops::Into::write && (apart || !index.shared())) ops::fill_zero(table, shared_.exec);
   const View dx = tp.whole(shared_.workspace.dx(), shared_.workspace.layer().whole);
-  if (part.vocab_split) {
-    ops::embedding_backward(batch.ids, dx, table, shared_.exec, first_vocab_row(part, table),
-                            config().vocab_size);
-  } else {
-    ops::embedding_backward(batch.ids, dx, table, shared_.exec);
-  }
+  ops::embedding_backward(batch.ids, dx, table, shared_.exec, first_vocab_row(table),
+                          config().vocab_size);
   if (completes) ops::add(complete, table, shared_.exec);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "model/params.h"
 #include "model/rope_cache.h"
 #include "model/tensor_parallel.h"
+#include "ops/linear_cross_entropy.h"
 
 namespace cria {
 
@@ -42,6 +44,10 @@ class Stage {
   };
   Stage(const Shared& shared, const LayerRun& run);
 
+  /// What a forward keeps when its backward follows.
+  [[nodiscard]] Keep keep_for_backward() const {
+    return shared_.recompute == Recompute::full ? Keep::inputs : Keep::all;
+  }
   /// Room for a batch in `slot`, and where the stage before puts the stream rows (a run with embedding fills them itself).
   View prepare(size_t slot, const Batch& batch, Keep keep);
   /// After prepare(): through the layers.
@@ -73,6 +79,14 @@ class Stage {
   [[nodiscard]] float eps() const { return static_cast<float>(config().rms_norm_eps); }
   [[nodiscard]] ConstView final_norm() const;
   [[nodiscard]] ConstView lm_head() const;
+  /// Loss of the head's input x; gradients where they are wanted.
+  void head_loss(ConstView x, const Batch& batch, std::span<float> token_loss,
+                 const ops::HeadGradients& gradients);
+  /// The vocabulary's row that the table held here begins with.
+  [[nodiscard]] int64_t first_vocab_row(ConstView table) const {
+    const ModelPart& part = shared_.weights.part();
+    return part.vocab_split ? part.tp_index * table.rows : 0;
+  }
   /// The final norm's output, all tokens.
   View normed(Activations& a);
   void enter(Activations& a, const Batch& batch);
@@ -88,6 +102,8 @@ class Stage {
 
   Shared shared_;
   LayerRun run_;
+  std::optional<ops::VocabSplit>
+      vocab_split_;  // how ranks that share the head speak of a token's logits
   std::vector<DecoderLayer> layers_;
   std::deque<Activations> slots_;
   Tensor head_gradient_;  // [V, hidden] f32: one micro batch's, before it is added

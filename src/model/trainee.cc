@@ -8,8 +8,7 @@ namespace cria {
 struct Trainee::Impl {
   Impl(const LlamaConfig& config, const ParamArena& weights, DType compute, Recompute r,
        const ops::Exec& exec)
-      : recompute(r),
-        rope(config),
+      : rope(config),
         workspace(config, compute),
         stage({.weights = weights,
                .workspace = workspace,
@@ -19,7 +18,6 @@ struct Trainee::Impl {
                .recompute = r},
               {.first = 0, .count = config.num_hidden_layers}) {}
 
-  Recompute recompute;
   RopeCache rope;
   Workspace workspace;
   Stage stage;
@@ -41,7 +39,7 @@ void Trainee::forward_backward(const Batch& batch, float scale, std::span<float>
                                ParamArena& grads, bool first) {
   check(grads.dtype() == DType::f32, "gradients are f32");
   Stage& stage = impl_->stage;
-  stage.prepare(0, batch, impl_->recompute == Recompute::full ? Keep::inputs : Keep::all);
+  stage.prepare(0, batch, stage.keep_for_backward());
   stage.forward(0, batch);
   stage.gradient(0);
   stage.backward(0, batch, scale, token_loss, {grads, {}},

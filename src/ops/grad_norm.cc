@@ -1,8 +1,7 @@
-// Rows (long ones in parts of 16 Ki elements) on all threads, their sums added in order.
+// Rows (long ones in parts of 16 Ki elements) on all threads, their sums added exactly.
 #include "ops/grad_norm.h"
 
 #include <algorithm>
-#include <string_view>
 #include <vector>
 
 #include "ops/door.h"
@@ -11,14 +10,10 @@
 
 namespace cria::ops {
 
-namespace {
-
-/// Calls `use` with the sum of squares of each row, in order.
-template <class Use>
-void each_row_norm(std::string_view op, ConstView x, const Exec& exec, const Use& use) {
-  require_dtype(op, "x", x, DType::f32);
+void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
+  require_dtype("add_squared_norm", "x", x, DType::f32);
   if (exec.reference) {
-    for (const double row : row_norms_ref(x)) use(row);
+    for (const double row : row_norms_ref(x)) sum.add(row);
     return;
   }
   if (x.elements() == 0) return;
@@ -37,20 +32,8 @@ void each_row_norm(std::string_view op, ConstView x, const Exec& exec, const Use
   for (int64_t r = 0; r < x.rows; ++r) {
     double row = 0;
     for (int64_t p = 0; p < parts; ++p) row += sums[r * parts + p];
-    use(row);
+    sum.add(row);
   }
-}
-
-}  // namespace
-
-double squared_norm(ConstView x, const Exec& exec) {
-  double total = 0;
-  each_row_norm("squared_norm", x, exec, [&](double row) { total += row; });
-  return total;
-}
-
-void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
-  each_row_norm("add_squared_norm", x, exec, [&](double row) { sum.add(row); });
 }
 
 }  // namespace cria::ops

@@ -7,12 +7,9 @@
 
 namespace cria::ops {
 
-/// sum of squares of all elements: in f64 per row, rows added in order. x f32 [rows, cols]. NaN or
+/// Adds the squares of all elements: each row's sum in f64, then exactly, so that how the rows were
+/// split over calls, threads or processes does not change sum.value(). x f32 [rows, cols]. NaN or
 /// infinity in, NaN or infinity out.
-double squared_norm(ConstView x, const Exec& exec);
-
-/// The same, each row's f64 sum added exactly: how the rows were split over calls, threads or
-/// processes does not change sum.value().
 void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec);
 
 }  // namespace cria::ops

@@ -7,16 +7,6 @@
 #include "base/error.h"
 
 namespace cria {
-namespace {
-
-std::span<std::byte> bytes_of_view(View view) {
-  check(view.contiguous(), "rows on their way are contiguous");
-  return {static_cast<std::byte*>(view.data),
-          static_cast<size_t>(bytes_of(view.dtype, view.elements()))};
-}
-
-}  // namespace
-
 ModelPart part_of(const LlamaConfig& config, const RankGrid& grid,
                   const PipelineSettings& settings) {
   ModelPart part = whole_model(config);
@@ -55,9 +45,6 @@ struct Pipeline::Chunk {
 Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, DType compute,
                    Recompute recompute, Groups& groups, const ops::Exec& exec)
     : groups_(groups),
-      compute_(compute),
-      recompute_(recompute),
-      interleaved_(false),
       rope_(weights.config()),
       workspace_(local_config(weights.config(), weights.part()), compute) {
   const Stage::Shared shared{.weights = weights,
@@ -69,7 +56,6 @@ Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, 
   std::vector<LayerRun> runs = {{.first = 0, .count = weights.config().num_hidden_layers}};
   if (!settings.runs.empty()) runs = settings.runs[static_cast<size_t>(groups.grid.stage())];
   for (const LayerRun& run : runs) chunks_.push_back(std::make_unique<Chunk>(shared, run));
-  interleaved_ = chunks_.size() > 1;
 }
 Pipeline::~Pipeline() = default;
 
@@ -89,11 +75,11 @@ void Pipeline::forward(Chunk& chunk, int64_t micro, const Samples& samples, Keep
   const Batch batch = samples.batch();
   const View in = chunk.stage.prepare(i, batch, keep);
   if (!chunk.stage.run().embedding)
-    groups_.pp_forward.receive(bytes_of_view(in), (stage + stages - 1) % stages);
+    groups_.pp_forward.receive(bytes_of(in), (stage + stages - 1) % stages);
   chunk.stage.forward(i, batch);
   if (!chunk.stage.run().head) {
     slot.output.emplace(
-        groups_.pp_forward.send(bytes_of_view(chunk.stage.output(i)), (stage + 1) % stages));
+        groups_.pp_forward.send(bytes_of(chunk.stage.output(i)), (stage + 1) % stages));
   }
 }
 
@@ -104,7 +90,7 @@ void Pipeline::backward(Chunk& chunk, int64_t micro, const Samples& samples, flo
   check(slot != chunk.slots.end(), "a micro batch goes back only after it went forward");
   const auto i = static_cast<size_t>(slot - chunk.slots.begin());
   const View dx = chunk.stage.gradient(i);
-  if (!chunk.stage.run().head) groups_.pp_backward.receive(bytes_of_view(dx), (stage + 1) % stages);
+  if (!chunk.stage.run().head) groups_.pp_backward.receive(bytes_of(dx), (stage + 1) % stages);
   token_loss_.resize(static_cast<size_t>(samples.tokens()));
   const View d_in = chunk.stage.backward(i, samples.batch(), scale, token_loss_, grads,
                                          micro == 0 ? ops::Into::write : ops::Into::add);
@@ -112,8 +98,8 @@ void Pipeline::backward(Chunk& chunk, int64_t micro, const Samples& samples, flo
   slot->micro = -1;
   if (chunk.stage.run().embedding) return;
   chunk.gradient_out.reset();
-  if (chunk.gradient.rows() < d_in.rows) chunk.gradient = Tensor(compute_, d_in.rows, d_in.cols);
-  const std::span<std::byte> out = chunk.gradient.bytes().first(bytes_of_view(d_in).size());
+  if (chunk.gradient.rows() < d_in.rows) chunk.gradient = Tensor(d_in.dtype, d_in.rows, d_in.cols);
+  const std::span<std::byte> out = chunk.gradient.bytes().first(bytes_of(d_in).size());
   std::memcpy(out.data(), d_in.data, out.size());
   chunk.gradient_out.emplace(groups_.pp_backward.send(out, (stage + stages - 1) % stages));
 }
@@ -124,17 +110,14 @@ void Pipeline::train(std::span<const Samples> micros, std::span<const float> sca
   const auto count = std::ssize(micros);
   const RankGrid& grid = groups_.grid;
   const std::vector<PipelineStep> schedule =
-      interleaved_
-          ? schedule_interleaved(grid.pp, grid.stage(), static_cast<int>(chunks_.size()), count)
-          : schedule_1f1b(grid.pp, grid.stage(), count);
-  const Keep keep = recompute_ == Recompute::full ? Keep::inputs : Keep::all;
+      schedule_interleaved(grid.pp, grid.stage(), static_cast<int>(chunks_.size()), count);
   for (const PipelineStep& step : schedule) {
     Chunk& chunk = *chunks_[static_cast<size_t>(step.chunk)];
     const Samples& samples = micros[static_cast<size_t>(step.micro)];
     if (step.backward) {
       backward(chunk, step.micro, samples, scales[static_cast<size_t>(step.micro)], grads, losses);
     } else {
-      forward(chunk, step.micro, samples, keep);
+      forward(chunk, step.micro, samples, chunk.stage.keep_for_backward());
     }
   }
 }

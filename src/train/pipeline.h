@@ -56,9 +56,6 @@ class Pipeline {
   size_t free_slot(Chunk& chunk) const;
 
   Groups& groups_;
-  DType compute_;
-  Recompute recompute_;
-  bool interleaved_;
   RopeCache rope_;
   Workspace workspace_;
   std::vector<std::unique_ptr<Chunk>> chunks_;

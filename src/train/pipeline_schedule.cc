@@ -46,23 +46,4 @@ std::vector<PipelineStep> schedule_interleaved(int stages, int stage, int chunks
   return one_forward_one_backward(stages, chunks, micros, warm_up);
 }
 
-std::vector<PipelineStep> schedule_all_forward_first(int chunks, int64_t micros) {
-  std::vector<PipelineStep> steps;
-  for (int c = 0; c < chunks; ++c)
-    for (int64_t m = 0; m < micros; ++m) steps.push_back({false, c, m});
-  for (int c = chunks - 1; c >= 0; --c)
-    for (int64_t m = 0; m < micros; ++m) steps.push_back({true, c, m});
-  return steps;
-}
-
-int64_t most_in_flight(const std::vector<PipelineStep>& schedule, int chunk) {
-  int64_t now = 0, most = 0;
-  for (const PipelineStep& step : schedule) {
-    if (step.chunk != chunk) continue;
-    now += step.backward ? -1 : 1;
-    most = std::max(most, now);
-  }
-  return most;
-}
-
 }  // namespace cria

@@ -21,10 +21,4 @@ std::vector<PipelineStep> schedule_1f1b(int stages, int stage, int64_t micros);
 /// The same over `chunks` runs for each stage, micro batches in groups of `stages`: a smaller bubble for more messages.
 /// Throws UsageError unless micros divides by stages.
 std::vector<PipelineStep> schedule_interleaved(int stages, int stage, int chunks, int64_t micros);
-/// All forwards, then all backwards: the simplest, for tests; every micro batch is under way at once.
-std::vector<PipelineStep> schedule_all_forward_first(int chunks, int64_t micros);
-
-/// The most micro batches of one chunk that are under way at once.
-int64_t most_in_flight(const std::vector<PipelineStep>& schedule, int chunk);
-
 }  // namespace cria

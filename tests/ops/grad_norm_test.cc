@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -17,6 +18,17 @@ ThreadPool& pool() {
 }
 Exec fast() { return {pool()}; }
 Exec reference() { return {pool(), true}; }
+
+/// Rows' sums added in order, in f64: what the exact sum is held against.
+double squared_norm(ConstView x, const Exec& exec) {
+  double total = 0;
+  for (int64_t r = 0; r < std::max<int64_t>(1, x.rows); ++r) {
+    ExactSum row;
+    add_squared_norm(x.row_range(r, std::min<int64_t>(1, x.rows)), row, exec);
+    total += row.value();
+  }
+  return total;
+}
 
 TEST(SquaredNorm, AgreesWithTheReferenceForEveryWidth) {
   for (const int64_t n : kWidths) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <tuple>
 
@@ -54,6 +55,27 @@ void expect_whole(const std::vector<PipelineStep>& steps, int chunks, int64_t mi
       EXPECT_EQ(expected, micros);
     }
   }
+}
+
+/// All forwards, then all backwards: what 1F1B is better than.
+std::vector<PipelineStep> schedule_all_forward_first(int chunks, int64_t micros) {
+  std::vector<PipelineStep> steps;
+  for (int c = 0; c < chunks; ++c)
+    for (int64_t m = 0; m < micros; ++m) steps.push_back({false, c, m});
+  for (int c = chunks - 1; c >= 0; --c)
+    for (int64_t m = 0; m < micros; ++m) steps.push_back({true, c, m});
+  return steps;
+}
+
+/// The most micro batches of one chunk that are under way at once.
+int64_t most_in_flight(const std::vector<PipelineStep>& schedule, int chunk) {
+  int64_t now = 0, most = 0;
+  for (const PipelineStep& step : schedule) {
+    if (step.chunk != chunk) continue;
+    now += step.backward ? -1 : 1;
+    most = std::max(most, now);
+  }
+  return most;
 }
 
 TEST(PipelineSchedule, EveryStageDoesAllItsWorkAndNoneWaitsForEver) {
