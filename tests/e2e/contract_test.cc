@@ -8,6 +8,7 @@
 #include "formats/files.h"
 #include "formats/mindrecord.h"
 #include "formats/safetensors.h"
+#include "greedy.h"
 #include "program.h"
 
 namespace cria::e2e {
@@ -275,23 +276,7 @@ TEST_F(Contract, ARowOfABatchEqualsTheRowAlone) {
   for (const json& c : golden["cases"]) {
     if (c["prompt_ids"].size() < 2) continue;
     for (size_t row = 0; row < c["prompt_ids"].size(); ++row, ++rows) {
-      const std::string ids = c["prompt_ids"][row].dump();
-      std::vector<std::string> words = {
-          "generate",
-          "--model",
-          folder + "/hf-fp32",
-          "--dtype",
-          "fp32",
-          "--json",
-          "--max_new_tokens",
-          c["max_new_tokens"].dump(),
-          "--token_ids",
-          ids.substr(1, ids.size() - 2),
-          "--eos_ids",
-          c.contains("eos_token_id") ? c["eos_token_id"].dump() : "none"};
-      if (c.contains("repetition_penalty"))
-        words.insert(words.end(), {"--repetition_penalty", c["repetition_penalty"].dump()});
-      const Outcome got = run(words);
+      const Outcome got = run(greedy_words(folder, c, json::array({c["prompt_ids"][row]})));
       ASSERT_EQ(got.exit, 0) << got.err;
       EXPECT_EQ(json::parse(got.out)["output_ids"][0], c["output_ids"][row]) << c["name"] << row;
     }

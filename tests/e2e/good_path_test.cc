@@ -7,6 +7,7 @@
 #include "formats/files.h"
 #include "formats/mindrecord.h"
 #include "formats/safetensors.h"
+#include "greedy.h"
 #include "program.h"
 #include "valid_files.h"
 
@@ -114,24 +115,7 @@ TEST_F(Golden, GreedyTokensAreExact) {
     const json golden = test::load_json(folder + "/generate.json");
     EXPECT_GE(golden["cases"].size(), 9U);
     for (const json& c : golden["cases"]) {
-      std::vector<std::string> words = {
-          "generate",
-          "--model",
-          folder + "/hf-fp32",
-          "--dtype",
-          "fp32",
-          "--json",
-          "--max_new_tokens",
-          c["max_new_tokens"].dump(),
-          "--eos_ids",
-          c.contains("eos_token_id") ? c["eos_token_id"].dump() : "none"};
-      if (c.contains("repetition_penalty"))
-        words.insert(words.end(), {"--repetition_penalty", c["repetition_penalty"].dump()});
-      for (const json& ids : c["prompt_ids"]) {
-        const std::string list = ids.dump();
-        words.insert(words.end(), {"--token_ids", list.substr(1, list.size() - 2)});
-      }
-      const Outcome got = run(words);
+      const Outcome got = run(greedy_words(folder, c, c["prompt_ids"]));
       ASSERT_EQ(got.exit, 0) << got.err;
       EXPECT_EQ(json::parse(got.out)["output_ids"], c["output_ids"]) << model << " " << c["name"];
     }
