@@ -18,11 +18,14 @@ int64_t qkv_width(const LlamaConfig& c) {
   return (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim;
 }
 
-void ensure_kept(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent, Keep keep) {
+void ensure_gate_up(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent) {
+  ensure(kept.gate_up, compute, extent.tokens, 2 * c.intermediate_size);
+}
+void ensure_others(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent,
+                   Keep keep) {
   ensure(kept.qkv, compute, extent.tokens, qkv_width(c));
   ensure(kept.attended, compute, extent.tokens, attended_width(c));
   ensure(kept.middle, compute, extent.rows, c.hidden_size);
-  ensure(kept.gate_up, compute, extent.tokens, 2 * c.intermediate_size);
   if (keep == Keep::nothing) return;
   ensure(kept.lse, DType::f32, extent.tokens, c.num_attention_heads);
   ensure(kept.rstd, DType::f32, extent.rows, 2);
@@ -41,7 +44,7 @@ size_t bytes_in(const KeptBlocks& k) {
 
 }  // namespace
 
-void Workspace::prepare(Extent extent, Keep keep) {
+void Workspace::prepare(Extent extent, Keep keep, Recompute most) {
   extent_ = extent;
   const auto [tokens, rows] = extent;
   ensure(normed_, compute_, rows, config_.hidden_size);
@@ -52,7 +55,9 @@ void Workspace::prepare(Extent extent, Keep keep) {
     ensure(whole_, compute_, tokens, config_.hidden_size);
     views_.whole = front(whole_, tokens);
   }
-  if (keep != Keep::all) ensure_kept(shared_, config_, compute_, extent, keep);
+  if (keep == Keep::nothing) most = Recompute::full;
+  if (most != Recompute::none) ensure_gate_up(shared_, config_, compute_, extent);
+  if (most == Recompute::full) ensure_others(shared_, config_, compute_, extent, keep);
   if (keep == Keep::nothing) return;
   ensure(d_normed_, compute_, rows, config_.hidden_size);
   ensure(d_hidden_, compute_, tokens, config_.intermediate_size);
@@ -76,14 +81,24 @@ void Activations::prepare(Extent extent, Keep keep) {
   keep_ = keep;
   const LlamaConfig& config = workspace_->config();
   const DType compute = workspace_->compute();
-  const auto inputs = static_cast<size_t>(keep == Keep::nothing ? 1 : layers_ + 1);
-  const auto kept = static_cast<size_t>(keep == Keep::all ? layers_ : 0);
+  prepare_workspace();
+  const size_t inputs = keep == Keep::nothing ? 1 : recompute_.size() + 1;
   inputs_.resize(std::max(inputs_.size(), inputs));
-  kept_.resize(std::max(kept_.size(), kept));
   for (size_t i = 0; i < inputs; ++i) ensure(inputs_[i], compute, extent.rows, config.hidden_size);
-  for (size_t i = 0; i < kept; ++i) ensure_kept(kept_[i], config, compute, extent, keep);
-  if (keep != Keep::nothing) ensure(final_rstd_, DType::f32, extent.rows, 1);
-  workspace_->prepare(extent, keep);
+  if (keep == Keep::nothing) return;
+  ensure(final_rstd_, DType::f32, extent.rows, 1);
+  kept_.resize(recompute_.size());
+  for (size_t i = 0; i < kept_.size(); ++i) {
+    if (recompute_[i] == Recompute::full) continue;
+    ensure_others(kept_[i], config, compute, extent, keep);
+    if (recompute_[i] == Recompute::none) ensure_gate_up(kept_[i], config, compute, extent);
+  }
+}
+
+void Activations::prepare_workspace() {
+  const Recompute most =
+      recompute_.empty() ? Recompute::none : *std::ranges::max_element(recompute_);
+  workspace_->prepare(extent_, keep_, most);
 }
 
 View Activations::input(int64_t i) {
@@ -91,7 +106,10 @@ View Activations::input(int64_t i) {
 }
 
 LayerActivations Activations::layer(int64_t i) {
-  KeptBlocks& kept = keep_ == Keep::all ? kept_[static_cast<size_t>(i)] : workspace_->shared();
+  KeptBlocks& shared = workspace_->shared();
+  const Recompute again = keep_ == Keep::nothing ? Recompute::full : recompute(i);
+  KeptBlocks& kept = again == Recompute::full ? shared : kept_[static_cast<size_t>(i)];
+  Tensor& gate_up = again == Recompute::none ? kept.gate_up : shared.gate_up;
   LayerActivations a{.input = input(i),
                      .input_rstd = {},
                      .qkv = front(kept.qkv, extent_.tokens),
@@ -99,7 +117,7 @@ LayerActivations Activations::layer(int64_t i) {
                      .lse = {},
                      .middle = front(kept.middle, extent_.rows),
                      .middle_rstd = {},
-                     .gate_up = front(kept.gate_up, extent_.tokens)};
+                     .gate_up = front(gate_up, extent_.tokens)};
   if (keep_ != Keep::nothing) {
     auto* const pairs = kept.rstd.span<float>().data();
     a.input_rstd = {pairs, DType::f32, 1, extent_.rows};

@@ -11,11 +11,10 @@
 
 namespace cria {
 
-/// How much of the layers' activations outlives the layer's forward.
+/// Whether layers' activations outlive their forward.
 enum class Keep {
-  nothing,  // every layer overwrites the one before: no backward
-  inputs,   // each layer's input; backward makes the rest again
-  all,      // everything backward reads
+  nothing,       // every layer overwrites the one before: no backward
+  for_backward,  // what each layer's Recompute leaves
 };
 
 /// How much of what a call has: tokens, and rows of the residual stream (fewer with sequence parallelism).
@@ -33,14 +32,14 @@ class Workspace {
  public:
   /// `config` is the rank's local one.
   Workspace(const LlamaConfig& config, DType compute) : config_(config), compute_(compute) {}
-  /// Room for a forward, and for a backward unless keep is nothing. Contents are lost.
-  void prepare(Extent extent, Keep keep);
+  /// Room for a forward, and for a backward unless keep is nothing, by layers that recompute up to `most`. Contents are lost.
+  void prepare(Extent extent, Keep keep, Recompute most);
   [[nodiscard]] LayerWorkspace& layer() { return views_; }
   /// The gradient of the residual stream, [rows, hidden].
   [[nodiscard]] View dx() { return dx_.view().row_range(0, extent_.rows); }
   /// The gradient of the head's input [tokens, hidden], where that is more rows than d_normed's.
   [[nodiscard]] View head_dx() { return head_dx_.view().row_range(0, extent_.tokens); }
-  /// Kept blocks that layers share where activations are not kept.
+  /// Blocks that layers share where they do not keep their own.
   [[nodiscard]] KeptBlocks& shared() { return shared_; }
   [[nodiscard]] const LlamaConfig& config() const { return config_; }
   [[nodiscard]] DType compute() const { return compute_; }
@@ -58,10 +57,14 @@ class Workspace {
 /// One micro batch through a run of layers.
 class Activations {
  public:
-  Activations(Workspace& workspace, int64_t layers) : workspace_(&workspace), layers_(layers) {}
+  /// `recompute`: of each layer of the run.
+  Activations(Workspace& workspace, std::vector<Recompute> recompute)
+      : workspace_(&workspace), recompute_(std::move(recompute)) {}
 
   /// Room for a batch. Contents are lost. Allocates only when this needs more than any call before.
   void prepare(Extent extent, Keep keep);
+  /// The workspace for the rows of the last prepare() once more. Its contents are lost.
+  void prepare_workspace();
 
   // Windows for the rows of the last prepare(); layers counted from the run's first.
   [[nodiscard]] LayerActivations layer(int64_t i);
@@ -71,17 +74,20 @@ class Activations {
   /// Of the final norm, [1, rows].
   [[nodiscard]] View final_rstd() { return {final_rstd_.view().data, DType::f32, 1, extent_.rows}; }
   [[nodiscard]] Extent extent() const { return extent_; }
+  [[nodiscard]] Recompute recompute(int64_t layer) const {
+    return recompute_[static_cast<size_t>(layer)];
+  }
   /// Whether a backward can follow.
   [[nodiscard]] bool kept() const { return keep_ != Keep::nothing; }
   [[nodiscard]] size_t size_bytes() const;
 
  private:
   Workspace* workspace_;
-  int64_t layers_;
+  std::vector<Recompute> recompute_;
   Keep keep_ = Keep::nothing;
   Extent extent_;
   std::vector<Tensor> inputs_;    // one, or one for each layer and the output of the last
-  std::vector<KeptBlocks> kept_;  // with Keep::all, one for each layer
+  std::vector<KeptBlocks> kept_;  // one for each layer, as far as it keeps them
   Tensor final_rstd_;
 };
 

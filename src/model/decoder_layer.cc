@@ -69,6 +69,12 @@ void DecoderLayer::forward(const Context& context, LayerActivations& a, View out
   ops::add(output, a.middle, exec);
 }
 
+void DecoderLayer::remake_gate_up(const Context& context, LayerActivations& a, LayerWorkspace& ws,
+                                  const ops::Exec& exec) const {
+  ops::rms_norm(a.middle, post_attention_layernorm_, eps_, ws.normed, {}, exec);
+  project(context.tp.whole(ws.normed, ws.whole), gate_up_proj_, a.gate_up, context, exec);
+}
+
 void DecoderLayer::backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,
                             ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const {
   const ParamIndex& index = grads.index();

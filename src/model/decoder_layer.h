@@ -67,6 +67,10 @@ class DecoderLayer {
   void forward(const Context& context, LayerActivations& a, View output, LayerWorkspace& ws,
                const ops::Exec& exec) const;
 
+  /// gate and up again from a.middle, as forward made them.
+  void remake_gate_up(const Context& context, LayerActivations& a, LayerWorkspace& ws,
+                      const ops::Exec& exec) const;
+
   /// dx [R, h] holds the gradient of the output and gets that of the input. Weight gradients are written to `grads` or added
   /// to it, each complete over all tokens. Only for documents.
   void backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,

@@ -12,8 +12,29 @@
 
 namespace cria {
 
-/// What backward reads again is kept (none) or computed again from each layer's input (full).
-enum class Recompute { none, full };
+/// What a layer's backward makes again instead of keeping it: nothing that costs a product, the products of gate and up, or
+/// everything from the layer's input. All give the same bits.
+enum class Recompute { none, gate_up, full };
+
+/// What each layer of a model recomputes.
+class RecomputePolicy {
+ public:
+  RecomputePolicy(Recompute all = Recompute::none) : layers_{all} {}
+  /// One entry for each layer of the model.
+  explicit RecomputePolicy(std::vector<Recompute> layers) : layers_(std::move(layers)) {}
+  [[nodiscard]] Recompute of(int64_t layer) const {
+    return layers_.size() == 1 ? layers_.front() : layers_.at(static_cast<size_t>(layer));
+  }
+  /// Of the layers [first, first + count).
+  [[nodiscard]] std::vector<Recompute> of_run(int64_t first, int64_t count) const {
+    std::vector<Recompute> run;
+    for (int64_t l = 0; l < count; ++l) run.push_back(of(first + l));
+    return run;
+  }
+
+ private:
+  std::vector<Recompute> layers_;
+};
 
 /// Tokens of one micro batch, laid end to end. targets[t] is the token that should follow t, or negative: untrained.
 struct Batch {
@@ -28,8 +49,8 @@ struct Batch {
 class Trainee {
  public:
   /// `compute` is the dtype of activations (f32, bf16 or f16). `weights` outlives the object; weights may be of any float dtype.
-  Trainee(const LlamaConfig& config, const ParamArena& weights, DType compute, Recompute recompute,
-          ops::Exec& exec);
+  Trainee(const LlamaConfig& config, const ParamArena& weights, DType compute,
+          const RecomputePolicy& recompute, ops::Exec& exec);
   ~Trainee();
 
   /// Losses per token (0 where untrained). With `grads`, also the gradient of scale * sum(token_loss): written when

@@ -44,7 +44,8 @@ ConstView Stage::final_norm() const { return shared_.weights[shared_.weights.ind
 ConstView Stage::lm_head() const { return shared_.weights[shared_.weights.index().lm_head()]; }
 
 Activations& Stage::slot(size_t i) {
-  while (slots_.size() <= i) slots_.emplace_back(shared_.workspace, run_.count);
+  while (slots_.size() <= i)
+    slots_.emplace_back(shared_.workspace, shared_.recompute.of_run(run_.first, run_.count));
   return slots_[i];
 }
 
@@ -123,7 +124,7 @@ void Stage::logits(size_t i, View out) {
 }
 
 View Stage::gradient(size_t i) {
-  shared_.workspace.prepare(slot(i).extent(), keep_for_backward());
+  slot(i).prepare_workspace();  // other micro batches have used it since
   return shared_.workspace.dx();
 }
 
@@ -161,8 +162,16 @@ void Stage::back_through_layers(Activations& a, const Context& context, ParamAre
   for (int64_t l = run_.count - 1; l >= 0; --l) {
     const DecoderLayer& layer = layers_[static_cast<size_t>(l)];
     LayerActivations kept = a.layer(l);
-    if (shared_.recompute == Recompute::full)
-      layer.forward(context, kept, View(), ws, shared_.exec);
+    switch (a.recompute(l)) {
+      case Recompute::none:
+        break;
+      case Recompute::gate_up:
+        layer.remake_gate_up(context, kept, ws, shared_.exec);
+        break;
+      case Recompute::full:
+        layer.forward(context, kept, View(), ws, shared_.exec);
+        break;
+    }
     layer.backward(context, kept, shared_.workspace.dx(), grads, into, ws, shared_.exec);
   }
 }

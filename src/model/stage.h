@@ -40,14 +40,10 @@ class Stage {
     RopeCache& rope;
     const ops::Exec& exec;
     TensorParallel tp;
-    Recompute recompute = Recompute::none;
+    RecomputePolicy recompute;
   };
   Stage(const Shared& shared, const LayerRun& run);
 
-  /// What a forward keeps when its backward follows.
-  [[nodiscard]] Keep keep_for_backward() const {
-    return shared_.recompute == Recompute::full ? Keep::inputs : Keep::all;
-  }
   /// Room for a batch in `slot`, and where the stage before puts the stream rows (a run with embedding fills them itself).
   View prepare(size_t slot, const Batch& batch, Keep keep);
   /// After prepare(): through the layers.

@@ -6,8 +6,8 @@
 namespace cria {
 
 struct Trainee::Impl {
-  Impl(const LlamaConfig& config, const ParamArena& weights, DType compute, Recompute r,
-       const ops::Exec& exec)
+  Impl(const LlamaConfig& config, const ParamArena& weights, DType compute,
+       const RecomputePolicy& r, const ops::Exec& exec)
       : rope(config),
         workspace(config, compute),
         stage({.weights = weights,
@@ -24,7 +24,7 @@ struct Trainee::Impl {
 };
 
 Trainee::Trainee(const LlamaConfig& config, const ParamArena& weights, DType compute,
-                 Recompute recompute, ops::Exec& exec)
+                 const RecomputePolicy& recompute, ops::Exec& exec)
     : impl_(std::make_unique<Impl>(config, weights, compute, recompute, exec)) {}
 Trainee::~Trainee() = default;
 
@@ -39,7 +39,7 @@ void Trainee::forward_backward(const Batch& batch, float scale, std::span<float>
                                ParamArena& grads, bool first) {
   check(grads.dtype() == DType::f32, "gradients are f32");
   Stage& stage = impl_->stage;
-  stage.prepare(0, batch, stage.keep_for_backward());
+  stage.prepare(0, batch, Keep::for_backward);
   stage.forward(0, batch);
   stage.gradient(0);
   stage.backward(0, batch, scale, token_loss, {grads, {}},

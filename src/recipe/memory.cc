@@ -41,8 +41,9 @@ std::vector<MemoryItem> training_memory(const LlamaConfig& whole, const RecipeSe
       !half || !s.optimizer.master_weights ? 0 : state * (s.model.param == DType::bf16 ? 2 : 4);
   const auto tokens = static_cast<double>(s.batch_size * s.model.seq_length);
   const auto layers = static_cast<double>(c.num_hidden_layers);
-  const double kept = s.recompute ? static_cast<double>(c.hidden_size) * layers + layer_elements(c)
-                                  : layer_elements(c) * layers;
+  const double kept = s.recompute.all
+                          ? static_cast<double>(c.hidden_size) * layers + layer_elements(c)
+                          : layer_elements(c) * layers;
   // The first stage has the most micro batches under way.
   const auto under_way = static_cast<double>(part.embedding ? s.parallel.pp : 1);
   const double shared = 2 * layer_elements(c);  // gradients of one layer, and the workspace

@@ -165,11 +165,6 @@ void read_callbacks(const Values& v, RecipeSettings& s) {
   }
 }
 
-bool any_true(const YamlNode& node) {
-  if (node.kind == YamlNode::Kind::list) return std::ranges::any_of(node.items, any_true);
-  return node.boolean || node.integer != 0;
-}
-
 }  // namespace
 
 const YamlNode* Values::node(std::string_view key) const { return find_key(root_, key); }
@@ -220,7 +215,7 @@ RecipeSettings read_settings(const YamlNode& root, int ranks) {
   s.eval_step_interval = v.integer("eval_step_interval", -1, kMany).value_or(100);
   s.eval_epoch_interval = v.integer("eval_epoch_interval", -1, kMany).value_or(-1);
   read_callbacks(v, s);
-  if (const YamlNode* n = v.node("recompute_config.recompute")) s.recompute = any_true(*n);
+  read_recompute_settings(root, s);
   const std::string device = v.text("context.device_target").value_or("CPU");
   if (device != "CPU")
     s.notes.push_back(

@@ -74,6 +74,13 @@ struct ParallelSettings {
   bool only_save_strategy = false;     // write the strategy files and end
 };
 
+/// How many layers recompute, counted from the first of a stage. Both lists empty: `all` says it for every layer.
+struct LayerCounts {
+  bool all = false;
+  std::vector<int64_t> of_stages;             // taken from a stage's runs in turn
+  std::vector<std::vector<int64_t>> of_runs;  // [run of a stage][stage]
+};
+
 struct RecipeSettings {
   std::string run_mode = "train", output_dir = "./output";
   std::string load_checkpoint;
@@ -84,7 +91,7 @@ struct RecipeSettings {
   bool sink_mode = true;
   int64_t sink_size = 1, print_every = 1;
   int64_t epochs = 1, batch_size = 1, accumulation = 1, interleave = 1;
-  bool recompute = false;
+  LayerCounts recompute, recompute_gate_up;
   OptimizerSettings optimizer;
   ScheduleSettings schedule;
   LossScaleSettings loss_scale;
@@ -108,6 +115,12 @@ RecipeSettings read_settings(const YamlNode& root, int ranks = 1);
 void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& settings);
 PipelineSettings pipeline_settings(const ParallelSettings& parallel, const LlamaConfig& config,
                                    int64_t seq_length);
+/// recompute_config, in a file of its own.
+void read_recompute_settings(const YamlNode& root, RecipeSettings& settings);
+/// For the layers of a model of so many, divided into `runs` (empty: one stage). Throws UsageError when a list has not one
+/// number for each stage.
+RecomputePolicy recompute_policy(const RecipeSettings& settings, const StageRuns& runs,
+                                 int64_t layers);
 /// The model part, in a file of its own: shape, dtypes, tokens, generation.
 void read_model_settings(const YamlNode& root, RecipeSettings& settings);
 

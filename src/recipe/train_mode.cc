@@ -34,7 +34,7 @@ TrainSettings train_settings(const RecipeSettings& s, const StepPlan& plan, cons
   t.strict_upstream = s.strict_upstream;
   t.seed = s.seed;
   t.compute = s.model.compute;
-  t.recompute = s.recompute ? Recompute::full : Recompute::none;
+  t.recompute = recompute_policy(s, t.pipeline.runs, config.num_hidden_layers);
   t.schedule = plan.schedule;
   t.optimizer = s.optimizer;
   t.loss_scale = s.loss_scale;

@@ -43,7 +43,7 @@ struct Pipeline::Chunk {
 };
 
 Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, DType compute,
-                   Recompute recompute, Groups& groups, const ops::Exec& exec)
+                   const RecomputePolicy& recompute, Groups& groups, const ops::Exec& exec)
     : groups_(groups),
       rope_(weights.config()),
       workspace_(local_config(weights.config(), weights.part()), compute) {
@@ -117,7 +117,7 @@ void Pipeline::train(std::span<const Samples> micros, std::span<const float> sca
     if (step.backward) {
       backward(chunk, step.micro, samples, scales[static_cast<size_t>(step.micro)], grads, losses);
     } else {
-      forward(chunk, step.micro, samples, chunk.stage.keep_for_backward());
+      forward(chunk, step.micro, samples, Keep::for_backward);
     }
   }
 }

@@ -32,7 +32,7 @@ class Pipeline {
  public:
   /// `weights` is the arena of part_of(); it, the groups and exec outlive the object.
   Pipeline(const ParamArena& weights, const PipelineSettings& settings, DType compute,
-           Recompute recompute, Groups& groups, const ops::Exec& exec);
+           const RecomputePolicy& recompute, Groups& groups, const ops::Exec& exec);
   ~Pipeline();
 
   /// Losses of a micro batch's tokens, 0 where untrained; called on ranks with the head, in any order of micro batches.

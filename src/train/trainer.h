@@ -26,7 +26,7 @@ struct TrainSettings {
   int64_t max_steps = 0;  // 0: no cap; else the run ends after so many batches
   uint64_t seed = 0;      // kept in checkpoints; the order of samples is the source's
   DType compute = DType::bf16;
-  Recompute recompute = Recompute::none;
+  RecomputePolicy recompute;
   Schedule schedule;
   OptimizerSettings optimizer;
   LossScaleSettings loss_scale;

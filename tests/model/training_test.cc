@@ -14,7 +14,7 @@ struct Result {
 struct Mode {
   LlamaConfig config;
   DType compute = DType::f32;
-  Recompute recompute = Recompute::none;
+  RecomputePolicy recompute;
   int threads = 1;
   bool reference = false;
 };
@@ -131,8 +131,13 @@ TEST_P(TiedOrNot, RecomputationGivesTheSameBits) {
   for (const DType compute : {DType::f32, DType::bf16}) {
     Mode mode{.config = config_, .compute = compute};
     const Result kept = train(mode, weights_, {&batch});
-    mode.recompute = Recompute::full;
-    expect_same(train(mode, weights_, {&batch}), kept);
+    using enum Recompute;
+    for (const RecomputePolicy& policy :
+         {RecomputePolicy(gate_up), RecomputePolicy(full), RecomputePolicy({full, gate_up}),
+          RecomputePolicy({gate_up, Recompute::none})}) {
+      mode.recompute = policy;
+      expect_same(train(mode, weights_, {&batch}), kept);
+    }
   }
 }
 
@@ -207,11 +212,16 @@ TEST(Training, RecomputationAndEvaluationKeepLess) {
   std::vector<float> losses(100);
   ParamArena grads(config, DType::f32);
   Trainee kept(config, weights, DType::f32, Recompute::none, exec);
+  Trainee half(config, weights, DType::f32, Recompute::gate_up, exec);
   Trainee full(config, weights, DType::f32, Recompute::full, exec);
   Trainee eval(config, weights, DType::f32, Recompute::none, exec);
   kept.forward_backward(batch.batch(), 1.0f, losses, grads, true);
+  half.forward_backward(batch.batch(), 1.0f, losses, grads, true);
   full.forward_backward(batch.batch(), 1.0f, losses, grads, true);
   eval.forward(batch.batch(), losses);
+  // All layers but one give up their own gate and up.
+  EXPECT_EQ(kept.activation_bytes() - half.activation_bytes(),
+            static_cast<size_t>(11 * 100 * 2 * config.intermediate_size) * sizeof(float));
   EXPECT_LT(full.activation_bytes(), kept.activation_bytes() / 3);
   EXPECT_LT(eval.activation_bytes(), full.activation_bytes() / 2);
 }

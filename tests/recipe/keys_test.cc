@@ -70,7 +70,7 @@ TEST(Settings, theShippedFinetuneFileSaysWhatTheRecipeDoes) {
   EXPECT_EQ(s.optimizer.beta2, 0.95);
   EXPECT_EQ(s.optimizer.eps, 1e-8);
   EXPECT_EQ(s.schedule.schedule.lr, 1e-5);
-  EXPECT_TRUE(s.recompute);
+  EXPECT_TRUE(s.recompute.all);
   EXPECT_TRUE(s.train_data.use_labels);
   EXPECT_EQ(s.model.seq_length, 8192);
   EXPECT_EQ(s.model.param, DType::bf16);
