@@ -34,6 +34,12 @@ struct CommWorld {
 };
 
 class Comm {
+  /// A transfer and the rank of the group it is with.
+  struct Piece {
+    std::unique_ptr<Transfer> transfer;
+    int peer;
+  };
+
  public:
   /// The group of these ranks of the world (ascending or in any agreed order; this rank is among them). `name` is for messages:
   /// "dp", "tp", "pp", "world". `channel`: two numbers (channel, channel + 1) that no other group with a common pair of ranks uses.
@@ -68,6 +74,35 @@ class Comm {
   /// mine [my rows, cols] -> all [rows, cols], the same on every rank. `mine` may be a window of `all`.
   void all_gather(ConstView mine, View all);
 
+  /// A collective that goes on while the rank computes. Ranks start them in the same order, and one is done only after those that
+  /// its group started before. Bytes move only when somebody asks, so ask done() now and then. Other collectives of the group
+  /// must wait until they are done.
+  class UnderWay {
+   public:
+    /// Once true, the result is in its place. Never waits.
+    bool done();
+    /// Throws at the deadline.
+    void wait();
+
+   private:
+    friend class Comm;
+    explicit UnderWay(Comm& comm) : comm_(&comm) {}
+    void finish();
+    Comm* comm_;
+    std::string_view kind_;
+    int64_t bytes_ = 0;
+    std::vector<Piece> pieces_;
+    std::vector<std::vector<std::byte>> arrived_;  // of each rank; its own is empty
+    ConstView own_;
+    View mine_;  // where the sum goes; empty when nothing is added
+    bool onto_ = false, finished_ = false;
+  };
+  /// As reduce_scatter; `partial` and `mine` must stay until it is done. With `onto`, mine = ((mine + x0) + x1) + ..., and mine
+  /// lies apart from partial.
+  [[nodiscard]] UnderWay start_reduce_scatter(ConstView partial, View mine, bool onto = false);
+  /// As all_gather of rows_of(all, rank()), which is contiguous.
+  [[nodiscard]] UnderWay start_all_gather(View all);
+
   /// A send under way; its end waits for it. The bytes must stay as they are until then.
   class Pending {
    public:
@@ -91,11 +126,6 @@ class Comm {
   void receive(std::span<std::byte> bytes, int from);
 
  private:
-  /// A transfer and the rank of the group it is with.
-  struct Piece {
-    std::unique_ptr<Transfer> transfer;
-    int peer;
-  };
   /// Notes an operation in the log while it lives.
   class Noted;
 

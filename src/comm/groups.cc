@@ -10,6 +10,8 @@ Groups::Groups(Transport& transport, const RankGrid& g, CommSettings settings)
       world(shared, "world", g.all_ranks(), 0),
       tp(shared, "tp", g.tp_ranks(), 2),
       dp(shared, "dp", g.dp_ranks(), 4),
+      dp_sums(shared, "dp sums", g.dp_ranks(), 12),
+      dp_gathers(shared, "dp gathers", g.dp_ranks(), 14),
       pp(shared, "pp", g.pp_ranks(), 6),
       pp_forward(shared, "pp forward", g.pp_ranks(), 8),
       pp_backward(shared, "pp backward", g.pp_ranks(), 10) {

@@ -14,6 +14,8 @@ class Groups {
   const RankGrid grid;
   CommWorld shared;
   Comm world, tp, dp;
+  // Sums of gradients that go on during the backward, and what is gathered after them.
+  Comm dp_sums, dp_gathers;
   // Ranks of this rank's pipeline. What flows forward and what flows back are apart, so that neither waits for the other.
   Comm pp, pp_forward, pp_backward;
 };

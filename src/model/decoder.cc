@@ -23,7 +23,8 @@ constexpr int64_t kPrefillTokens = 512;
 struct Decoder::Impl {
   Impl(const LlamaConfig& c, const ParamArena& w, DType compute, const ops::Exec& e)
       : config(c), weights(w), exec(e), rope(c), workspace(c, compute), activations(workspace, {}) {
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(config, weights, i);
+    for (int64_t i = 0; i < config.num_hidden_layers; ++i)
+      layers.emplace_back(config, layer_views(weights, i), weights.part().tp, i);
   }
 
   View run_layers(std::span<const int32_t> ids, const Context& context);

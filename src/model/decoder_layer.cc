@@ -39,81 +39,72 @@ void clear_for(ops::Into into, View grad, const ops::Exec& exec) {
 
 }  // namespace
 
-DecoderLayer::DecoderLayer(const LlamaConfig& config, const ParamArena& weights, int64_t index)
+DecoderLayer::DecoderLayer(const LlamaConfig& config, const LayerViews<ConstView>& weights, int tp,
+                           int64_t index)
     : index_(index),
-      shape_{config.num_attention_heads / weights.part().tp,
-             config.num_key_value_heads / weights.part().tp, config.head_dim},
+      shape_{config.num_attention_heads / tp, config.num_key_value_heads / tp, config.head_dim},
       eps_(static_cast<float>(config.rms_norm_eps)),
-      qkv_proj_(weights.qkv_proj(index)),
-      o_proj_(weights[weights.index().o_proj(index)]),
-      gate_up_proj_(weights.gate_up_proj(index)),
-      down_proj_(weights[weights.index().down_proj(index)]),
-      input_layernorm_(weights[weights.index().input_layernorm(index)]),
-      post_attention_layernorm_(weights[weights.index().post_attention_layernorm(index)]) {}
+      w_(weights) {}
 
 void DecoderLayer::forward(const Context& context, LayerActivations& a, View output,
                            LayerWorkspace& ws, const ops::Exec& exec) const {
-  ops::rms_norm(a.input, input_layernorm_, eps_, ws.normed, a.input_rstd, exec);
-  project(context.tp.whole(ws.normed, ws.whole), qkv_proj_, a.qkv, context, exec);
+  ops::rms_norm(a.input, w_.input_layernorm, eps_, ws.normed, a.input_rstd, exec);
+  project(context.tp.whole(ws.normed, ws.whole), w_.qkv_proj, a.qkv, context, exec);
   ops::rope(unpack(a.qkv, shape_).rotated, context.positions, context.rope, ops::Turn::forward,
             exec);
   attend(context, a, ws, exec);
-  project_to_stream(a.attended, o_proj_, a.middle, context, ws, exec);
+  project_to_stream(a.attended, w_.o_proj, a.middle, context, ws, exec);
 
-  ops::add_rms_norm(a.middle, a.input, post_attention_layernorm_, eps_, ws.normed, a.middle_rstd,
+  ops::add_rms_norm(a.middle, a.input, w_.post_attention_layernorm, eps_, ws.normed, a.middle_rstd,
                     exec);
-  project(context.tp.whole(ws.normed, ws.whole), gate_up_proj_, a.gate_up, context, exec);
+  project(context.tp.whole(ws.normed, ws.whole), w_.gate_up_proj, a.gate_up, context, exec);
   if (output.data == nullptr) return;
   ops::swiglu(a.gate_up, ws.hidden, exec);
-  project_to_stream(ws.hidden, down_proj_, output, context, ws, exec);
+  project_to_stream(ws.hidden, w_.down_proj, output, context, ws, exec);
   ops::add(output, a.middle, exec);
 }
 
 void DecoderLayer::remake_gate_up(const Context& context, LayerActivations& a, LayerWorkspace& ws,
                                   const ops::Exec& exec) const {
-  ops::rms_norm(a.middle, post_attention_layernorm_, eps_, ws.normed, {}, exec);
-  project(context.tp.whole(ws.normed, ws.whole), gate_up_proj_, a.gate_up, context, exec);
+  ops::rms_norm(a.middle, w_.post_attention_layernorm, eps_, ws.normed, {}, exec);
+  project(context.tp.whole(ws.normed, ws.whole), w_.gate_up_proj, a.gate_up, context, exec);
 }
 
-void DecoderLayer::backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,
-                            ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const {
-  const ParamIndex& index = grads.index();
+void DecoderLayer::backward(const Context& context, LayerActivations& a, View dx,
+                            const LayerViews<View>& grads, ops::Into into, LayerWorkspace& ws,
+                            const ops::Exec& exec) const {
   const TensorParallel& tp = context.tp;
   // MLP. dx is the gradient of down_proj's output as well as of the residual stream that goes round it.
   const View d_down = tp.whole(dx, ws.whole);
   ops::swiglu(a.gate_up, ws.hidden, exec);
-  ops::linear_weight_grad(d_down, ws.hidden, grads[index.down_proj(index_)], exec, into);
-  ops::linear_input_grad(d_down, down_proj_, ws.d_hidden, exec);
+  ops::linear_weight_grad(d_down, ws.hidden, grads.down_proj, exec, into);
+  ops::linear_input_grad(d_down, w_.down_proj, ws.d_hidden, exec);
   const View d_gate_up = a.gate_up;
   ops::swiglu_backward(a.gate_up, ws.d_hidden, d_gate_up, exec);
-  ops::rms_norm(a.middle, post_attention_layernorm_, eps_, ws.normed, {}, exec);
-  ops::linear_weight_grad(d_gate_up, tp.whole(ws.normed, ws.whole), grads.gate_up_proj(index_),
-                          exec, into);
-  ops::linear_input_grad(d_gate_up, gate_up_proj_, tp.contribution(ws.d_normed, ws.whole), exec);
+  ops::rms_norm(a.middle, w_.post_attention_layernorm, eps_, ws.normed, {}, exec);
+  ops::linear_weight_grad(d_gate_up, tp.whole(ws.normed, ws.whole), grads.gate_up_proj, exec, into);
+  ops::linear_input_grad(d_gate_up, w_.gate_up_proj, tp.contribution(ws.d_normed, ws.whole), exec);
   tp.sum(ws.d_normed, ws.whole);
-  const View d_post_norm = grads[index.post_attention_layernorm(index_)];
-  clear_for(into, d_post_norm, exec);
-  ops::rms_norm_backward(a.middle, post_attention_layernorm_, a.middle_rstd, ws.d_normed, dx,
-                         d_post_norm, exec);
+  clear_for(into, grads.post_attention_layernorm, exec);
+  ops::rms_norm_backward(a.middle, w_.post_attention_layernorm, a.middle_rstd, ws.d_normed, dx,
+                         grads.post_attention_layernorm, exec);
 
   // Attention, likewise.
   const View d_out = tp.whole(dx, ws.whole);
-  ops::linear_weight_grad(d_out, a.attended, grads[index.o_proj(index_)], exec, into);
-  ops::linear_input_grad(d_out, o_proj_, ws.d_attended, exec);
+  ops::linear_weight_grad(d_out, a.attended, grads.o_proj, exec, into);
+  ops::linear_input_grad(d_out, w_.o_proj, ws.d_attended, exec);
   const auto [q, k, v, rotated] = unpack(ConstView(a.qkv), shape_);
   const auto [dq, dk, dv, d_rotated] = unpack(ws.d_qkv, shape_);
   ops::attention_backward(q, k, v, a.attended, a.lse, ws.d_attended, context.sequences, shape_, dq,
                           dk, dv, exec);
   ops::rope(d_rotated, context.positions, context.rope, ops::Turn::backward, exec);
-  ops::rms_norm(a.input, input_layernorm_, eps_, ws.normed, {}, exec);
-  ops::linear_weight_grad(ws.d_qkv, tp.whole(ws.normed, ws.whole), grads.qkv_proj(index_), exec,
-                          into);
-  ops::linear_input_grad(ws.d_qkv, qkv_proj_, tp.contribution(ws.d_normed, ws.whole), exec);
+  ops::rms_norm(a.input, w_.input_layernorm, eps_, ws.normed, {}, exec);
+  ops::linear_weight_grad(ws.d_qkv, tp.whole(ws.normed, ws.whole), grads.qkv_proj, exec, into);
+  ops::linear_input_grad(ws.d_qkv, w_.qkv_proj, tp.contribution(ws.d_normed, ws.whole), exec);
   tp.sum(ws.d_normed, ws.whole);
-  const View d_input_norm = grads[index.input_layernorm(index_)];
-  clear_for(into, d_input_norm, exec);
-  ops::rms_norm_backward(a.input, input_layernorm_, a.input_rstd, ws.d_normed, dx, d_input_norm,
-                         exec);
+  clear_for(into, grads.input_layernorm, exec);
+  ops::rms_norm_backward(a.input, w_.input_layernorm, a.input_rstd, ws.d_normed, dx,
+                         grads.input_layernorm, exec);
 }
 
 void DecoderLayer::project(ConstView x, ConstView w, View y, const Context& context,

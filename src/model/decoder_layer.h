@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/layer_weights.h"
 #include "model/llama.h"
-#include "model/params.h"
 #include "model/tensor_parallel.h"
 #include "ops/attention.h"
 #include "ops/exec.h"
@@ -59,8 +59,9 @@ struct LayerWorkspace {
 
 class DecoderLayer {
  public:
-  /// Layer `index` of the model; the weights' memory outlives the object.
-  DecoderLayer(const LlamaConfig& config, const ParamArena& weights, int64_t index);
+  /// Layer `index` of the model, on a rank that has 1 / tp of its heads; the weights' memory outlives the object.
+  DecoderLayer(const LlamaConfig& config, const LayerViews<ConstView>& weights, int tp,
+               int64_t index);
 
   /// output [R, h] = the residual stream after the layer; may be the same memory as a.input, but then backward is lost.
   /// An empty output stops when all activations are made: all that recomputation needs.
@@ -73,7 +74,7 @@ class DecoderLayer {
 
   /// dx [R, h] holds the gradient of the output and gets that of the input. Weight gradients are written to `grads` or added
   /// to it, each complete over all tokens. Only for documents.
-  void backward(const Context& context, LayerActivations& a, View dx, ParamArena& grads,
+  void backward(const Context& context, LayerActivations& a, View dx, const LayerViews<View>& grads,
                 ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const;
 
  private:
@@ -87,8 +88,7 @@ class DecoderLayer {
   int64_t index_;
   ops::HeadShape shape_;
   float eps_;
-  ConstView qkv_proj_, o_proj_, gate_up_proj_, down_proj_, input_layernorm_,
-      post_attention_layernorm_;
+  LayerViews<ConstView> w_;
 };
 
 }  // namespace cria

@@ -33,6 +33,20 @@ LlamaConfig local_config(const LlamaConfig& config, const ModelPart& part);
 struct OptimizerShard {
   int count = 1, index = 0;
   int64_t threshold_bytes = 64 << 10;  // compared with the f32 size of what the rank holds
+  /// What is cut (the stages of ZeRO): 1 moments and masters, 2 the layers' gradients too, 3 the layers' weights too.
+  int zero = 1;
+  bool layers_only = false;  // cut decoder layers' matrices alone, the head not
+
+  /// The cut of an arena of gradients, and of weights.
+  [[nodiscard]] OptimizerShard of_gradients() const { return of_layers(zero >= 2); }
+  [[nodiscard]] OptimizerShard of_weights() const { return of_layers(zero >= 3); }
+
+ private:
+  [[nodiscard]] OptimizerShard of_layers(bool cut) const {
+    OptimizerShard shard = cut ? *this : OptimizerShard{};
+    shard.layers_only = true;
+    return shard;
+  }
 };
 
 }  // namespace cria

@@ -83,7 +83,8 @@ void cut_for(Param& p, const ModelPart& part, const OptimizerShard& shard) {
   if (p.tp_dim >= 0 && part.tp > 1 && (!table || part.vocab_split))
     cut(p, static_cast<size_t>(p.tp_dim), part.tp, part.tp_index);
   const bool entrance = p.name == kTable;
-  p.sharded = shard.count > 1 && !entrance && !p.is_norm() && p.size[0] % shard.count == 0 &&
+  p.sharded = shard.count > 1 && !entrance && !p.is_norm() &&
+              (p.layer >= 0 || !shard.layers_only) && p.size[0] % shard.count == 0 &&
               p.elements() * int64_t{sizeof(float)} > shard.threshold_bytes;
   if (p.sharded) cut(p, 0, shard.count, shard.index);
 }

@@ -30,8 +30,8 @@ void check_batch(const Batch& batch, int64_t context) {
 }  // namespace
 
 Stage::Stage(const Shared& shared, const LayerRun& run) : shared_(shared), run_(run) {
-  for (int64_t i = 0; i < run.count; ++i)
-    layers_.emplace_back(config(), shared.weights, run.first + i);
+  for (int64_t l = run.first; l < run.first + run.count; ++l)
+    layers_.emplace_back(config(), shared.layers.views(l), shared.weights.part().tp, l);
   if (!run.head || !shared.weights.part().vocab_split) return;
   Comm* const group = shared.tp.group();
   vocab_split_ = {.first_row = first_vocab_row(lm_head()),
@@ -94,6 +94,7 @@ void Stage::forward(size_t i, const Batch& batch) {
   if (run_.embedding) enter(a, batch);
   for (int64_t l = 0; l < run_.count; ++l) {
     LayerActivations kept = a.layer(l);
+    shared_.layers.fetch(run_.first + l);
     layers_[static_cast<size_t>(l)].forward(context, kept, a.output(l), shared_.workspace.layer(),
                                             shared_.exec);
   }
@@ -156,12 +157,14 @@ void Stage::back_through_head(Activations& a, const Batch& batch, float scale,
                          d_norm, exec);
 }
 
-void Stage::back_through_layers(Activations& a, const Context& context, ParamArena& grads,
+void Stage::back_through_layers(Activations& a, const Context& context, const StageGradients& grads,
                                 ops::Into into) {
   LayerWorkspace& ws = shared_.workspace.layer();
   for (int64_t l = run_.count - 1; l >= 0; --l) {
     const DecoderLayer& layer = layers_[static_cast<size_t>(l)];
     LayerActivations kept = a.layer(l);
+    const int64_t number = run_.first + l;
+    shared_.layers.fetch(number);
     switch (a.recompute(l)) {
       case Recompute::none:
         break;
@@ -172,7 +175,12 @@ void Stage::back_through_layers(Activations& a, const Context& context, ParamAre
         layer.forward(context, kept, View(), ws, shared_.exec);
         break;
     }
-    layer.backward(context, kept, shared_.workspace.dx(), grads, into, ws, shared_.exec);
+    const LayerGradients::Place place =
+        grads.layers != nullptr ? grads.layers->place(number)
+                                : LayerGradients::Place{layer_views(grads.params, number), into};
+    layer.backward(context, kept, shared_.workspace.dx(), place.views, place.into, ws,
+                   shared_.exec);
+    if (grads.layers != nullptr) grads.layers->complete(number);
   }
 }
 
@@ -196,7 +204,7 @@ View Stage::backward(size_t i, const Batch& batch, float scale, std::span<float>
   Activations& a = slot(i);
   const Context context = context_of(batch);
   if (run_.head) back_through_head(a, batch, scale, token_loss, grads, into);
-  back_through_layers(a, context, grads.params, into);
+  back_through_layers(a, context, grads, into);
   if (run_.embedding) back_through_embedding(batch, grads, into);
   return shared_.workspace.dx();
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "model/activations.h"
+#include "model/layer_weights.h"
 #include "model/llama.h"
 #include "model/params.h"
 #include "model/rope_cache.h"
@@ -23,12 +24,27 @@ struct LayerRun {
   bool embedding = true, head = true;
 };
 
+/// Takes layers' gradients, f32.
+class LayerGradients {
+ public:
+  struct Place {
+    LayerViews<View> views;
+    ops::Into into;
+  };
+  virtual ~LayerGradients() = default;
+  /// Where the next backward of `layer` puts its gradients.
+  virtual Place place(int64_t layer) = 0;
+  /// They are complete for this micro batch.
+  virtual void complete(int64_t layer) = 0;
+};
+
 /// Where gradients go, f32.
 struct StageGradients {
   ParamArena& params;
   /// [rows of the table, hidden]: the entrance's part of a tied table's gradient, kept apart from the head's so that each is
   /// one sum over micro batches and ranks. Empty: it is added to the head's.
   View entrance;
+  LayerGradients* layers = nullptr;  // of decoder layers; null: params too
 };
 
 class Stage {
@@ -36,6 +52,7 @@ class Stage {
   /// What all stages of a rank share. The objects outlive the stage.
   struct Shared {
     const ParamArena& weights;
+    LayerWeights& layers;
     Workspace& workspace;
     RopeCache& rope;
     const ops::Exec& exec;
@@ -88,7 +105,7 @@ class Stage {
   void enter(Activations& a, const Batch& batch);
   void back_through_head(Activations& a, const Batch& batch, float scale,
                          std::span<float> token_loss, const StageGradients& grads, ops::Into into);
-  void back_through_layers(Activations& a, const Context& context, ParamArena& grads,
+  void back_through_layers(Activations& a, const Context& context, const StageGradients& grads,
                            ops::Into into);
   void back_through_embedding(const Batch& batch, const StageGradients& grads, ops::Into into);
   /// A tied table's gradient has two parts; where they are not kept apart, both are added at once.

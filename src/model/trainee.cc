@@ -9,8 +9,10 @@ struct Trainee::Impl {
   Impl(const LlamaConfig& config, const ParamArena& weights, DType compute,
        const RecomputePolicy& r, const ops::Exec& exec)
       : rope(config),
+        layers(weights),
         workspace(config, compute),
         stage({.weights = weights,
+               .layers = layers,
                .workspace = workspace,
                .rope = rope,
                .exec = exec,
@@ -19,6 +21,7 @@ struct Trainee::Impl {
               {.first = 0, .count = config.num_hidden_layers}) {}
 
   RopeCache rope;
+  LayerWeights layers;
   Workspace workspace;
   Stage stage;
 };

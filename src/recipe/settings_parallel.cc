@@ -84,6 +84,11 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
       v.integer("parallel.parallel_optimizer_config.parallel_optimizer_threshold", 0, 1 << 30)
           .value_or(64)
       << 10;
+  if (v.boolean("parallel.parallel_optimizer_config.gradient_accumulation_shard").value_or(false))
+    p.zero = 2;
+  if (v.boolean("recompute_config.parallel_optimizer_comm_recompute").value_or(false)) p.zero = 3;
+  p.gradient_buckets =
+      v.integer("parallel_config.gradient_aggregation_group", 1, 1 << 20).value_or(0);
   const int64_t shard_size =
       v.integer("parallel.parallel_optimizer_config.optimizer_weight_shard_size", -1, kMostDevices)
           .value_or(-1);

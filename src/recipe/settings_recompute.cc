@@ -35,8 +35,8 @@ LayerCounts read_layer_counts(const Values& v, std::string_view key) {
     c.all = node->boolean;
     return c;
   }
-  const bool nested = std::ranges::any_of(
-      node->items, [](const YamlNode& n) { return n.kind == Kind::list; });
+  const bool nested =
+      std::ranges::any_of(node->items, [](const YamlNode& n) { return n.kind == Kind::list; });
   if (!nested) {
     c.of_stages = read_counts(*node, key);
     return c;
@@ -63,8 +63,7 @@ std::vector<std::vector<int64_t>> layers_of_runs(const LayerCounts& c, const Sta
     check_length(c.of_runs.size(), per_stage, key, "runs of a stage");
     for (size_t r = 0; r < per_stage; ++r) {
       check_length(c.of_runs[r].size(), stages, key, "stages");
-      for (size_t s = 0; s < stages; ++s)
-        taken[r][s] = std::min(c.of_runs[r][s], runs[s][r].count);
+      for (size_t s = 0; s < stages; ++s) taken[r][s] = std::min(c.of_runs[r][s], runs[s][r].count);
     }
     return taken;
   }

@@ -32,6 +32,7 @@ TrainSettings train_settings(const RecipeSettings& s, const StepPlan& plan, cons
   t.max_steps = plan.total_steps;
   t.step_timeout = static_cast<double>(s.step_timeout_s);
   t.strict_upstream = s.strict_upstream;
+  t.gradient_buckets = s.parallel.gradient_buckets;
   t.seed = s.seed;
   t.compute = s.model.compute;
   t.recompute = recompute_policy(s, t.pipeline.runs, config.num_hidden_layers);
@@ -139,7 +140,8 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
   const OptimizerShard shard{.count = s.parallel.optimizer_shard ? grid.dp : 1,
                              .index = s.parallel.optimizer_shard ? grid.dp_index() : 0,
-                             .threshold_bytes = s.parallel.shard_threshold};
+                             .threshold_bytes = s.parallel.shard_threshold,
+                             .zero = s.parallel.zero};
   const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   const ModelPart part = part_of(config, grid, pipeline);
   log.info(check_memory(training_memory(config, s, part, shard),

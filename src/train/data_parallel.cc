@@ -22,12 +22,13 @@ void exchange_tied(View mine, Groups& groups, ops::Exec& exec) {
 }  // namespace
 
 void combine_gradients(const TrainState& state, ParamArena& grads, View entrance,
-                       bool sequence_parallel, Groups& groups, ops::Exec& exec) {
+                       bool sequence_parallel, Groups& groups, ops::Exec& exec,
+                       const std::vector<bool>& summed) {
   const ParamIndex& index = grads.index();
   for (int64_t i = 0; i < std::ssize(grads.params()); ++i) {
     const Param& held = grads.params()[static_cast<size_t>(i)];
     if (held.is_norm() && sequence_parallel && !groups.tp.alone()) groups.tp.all_reduce(grads[i]);
-    if (groups.dp.alone()) continue;
+    if (groups.dp.alone() || (!summed.empty() && summed[static_cast<size_t>(i)])) continue;
     if (state.m.params()[static_cast<size_t>(i)].sharded) {
       groups.dp.reduce_scatter(grads[i], state.rows_of_state(grads, i));
     } else {
@@ -46,7 +47,8 @@ void combine_gradients(const TrainState& state, ParamArena& grads, View entrance
 void gather_weights(TrainState& state, Groups& groups) {
   if (groups.dp.alone()) return;
   for (int64_t i = 0; i < std::ssize(state.weights.params()); ++i) {
-    if (!state.m.params()[static_cast<size_t>(i)].sharded) continue;
+    const auto at = static_cast<size_t>(i);
+    if (!state.m.params()[at].sharded || state.weights.params()[at].sharded) continue;
     groups.dp.all_gather(state.rows_of_state(state.weights, i), state.weights[i]);
   }
 }

@@ -29,12 +29,17 @@ Evaluation evaluate(const ParamArena& weights, const PipelineSettings& settings,
   std::vector<double> sums(static_cast<size_t>(2 * result.batches));
   std::vector<Samples> batch(1);
   const bool speaks = groups.grid.tp_index() == 0;
-  for (int64_t b = groups.grid.dp_index(); b < result.batches; b += groups.grid.dp) {
+  const int64_t rounds = (result.batches + groups.grid.dp - 1) / groups.grid.dp;
+  for (int64_t round = 0; round < rounds; ++round) {
+    int64_t b = round * groups.grid.dp + groups.grid.dp_index();
+    const bool counts = b < result.batches;
+    if (!counts && !pipeline.together()) break;
+    if (!counts) b = 0;  // once more, for those that need this rank's weights
     const int64_t at = b * batch_size;
     const int64_t count = std::min(batch_size, result.samples - at);
     source.fill(0, at, count, batch[0]);
     pipeline.evaluate(batch, [&](int64_t, std::span<const float> token_loss) {
-      if (!speaks) return;
+      if (!speaks || !counts) return;
       double& sum = sums[static_cast<size_t>(2 * b)];
       for (const float l : token_loss) sum += l;
       sums[static_cast<size_t>(2 * b + 1)] = static_cast<double>(batch[0].trained());

@@ -36,12 +36,13 @@ void parse_optimizer(std::string_view name, OptimizerSettings& settings) {
 }
 
 TrainState::TrainState(const LlamaConfig& config, DType storage, bool master_weights,
-                       const ModelPart& part, const OptimizerShard& shard)
-    : weights(config, storage, part),
-      m(config, DType::f32, part, shard),
-      v(config, DType::f32, part, shard) {
-  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16, part, shard);
-  if (master_weights && storage == DType::f16) master.emplace(config, DType::f32, part, shard);
+                       const ModelPart& part, const OptimizerShard& cut)
+    : shard(cut),
+      weights(config, storage, part, cut.of_weights()),
+      m(config, DType::f32, part, cut),
+      v(config, DType::f32, part, cut) {
+  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16, part, cut);
+  if (master_weights && storage == DType::f16) master.emplace(config, DType::f32, part, cut);
 }
 
 void TrainState::start(ops::Exec& exec) {

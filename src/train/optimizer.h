@@ -24,8 +24,8 @@ struct OptimizerSettings {
 /// "fp32_adamw" false. Throws UsageError with the nearest known name.
 void parse_optimizer(std::string_view name, OptimizerSettings& settings);
 
-/// What one rank has of weights in their storage dtype, what restores their f32 value, and both moments. All but the weights
-/// may be cut further, by rows over data-parallel ranks.
+/// What one rank has of weights in their storage dtype, what restores their f32 value, and both moments, as far as `shard` cuts
+/// them over data-parallel ranks.
 struct TrainState {
   TrainState(const LlamaConfig& config, DType storage, bool master_weights)
       : TrainState(config, storage, master_weights, whole_model(config), {}) {}
@@ -34,13 +34,14 @@ struct TrainState {
   /// After the weights were filled: makes master copies equal to them, moments zero.
   void start(ops::Exec& exec);
 
+  OptimizerShard shard;
   ParamArena weights;
   std::optional<ParamArena> low;     // bf16 weights: the low 16 bits of the master
   std::optional<ParamArena> master;  // f16 weights: f32 masters
   ParamArena m, v;
   int64_t step = 0;  // updates done
   [[nodiscard]] size_t size_bytes() const;
-  /// The rows of parameter i of an arena of the rank's whole part that its optimizer state is for.
+  /// The rows of parameter i that the rank's optimizer state is for, of an arena that is cut less or alike.
   template <class Arena>
   [[nodiscard]] auto rows_of_state(Arena& arena, int64_t i) const {
     const Param& all = arena.params()[static_cast<size_t>(i)];

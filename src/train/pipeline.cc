@@ -46,8 +46,10 @@ Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, 
                    const RecomputePolicy& recompute, Groups& groups, const ops::Exec& exec)
     : groups_(groups),
       rope_(weights.config()),
+      layers_(weights, &groups.dp),
       workspace_(local_config(weights.config(), weights.part()), compute) {
   const Stage::Shared shared{.weights = weights,
+                             .layers = layers_,
                              .workspace = workspace_,
                              .rope = rope_,
                              .exec = exec,
@@ -139,7 +141,7 @@ void Pipeline::evaluate(std::span<const Samples> micros, const Losses& losses) {
 }
 
 size_t Pipeline::activation_bytes() const {
-  size_t bytes = workspace_.size_bytes();
+  size_t bytes = workspace_.size_bytes() + layers_.size_bytes();
   for (const auto& chunk : chunks_)
     bytes += chunk->stage.size_bytes() + chunk->gradient.size_bytes();
   return bytes;

@@ -46,6 +46,8 @@ class Pipeline {
   void evaluate(std::span<const Samples> micros, const Losses& losses);
 
   [[nodiscard]] size_t activation_bytes() const;
+  /// Whether every forward is one of the whole data-parallel group (LayerWeights).
+  [[nodiscard]] bool together() const { return layers_.cut(); }
 
  private:
   struct UnderWay;
@@ -57,6 +59,7 @@ class Pipeline {
 
   Groups& groups_;
   RopeCache rope_;
+  LayerWeights layers_;
   Workspace workspace_;
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<float> token_loss_;

@@ -40,7 +40,7 @@ void compare(const ParamArena& weights, const std::vector<int64_t>& sums, Comm& 
 
 void check_replicas(const ParamArena& weights, Groups& groups, int64_t step) {
   if (!groups.dp.alone()) {
-    const auto all = [](const Param&) { return true; };
+    const auto all = [](const Param& p) { return !p.sharded; };
     compare(weights, sums_of_weights(weights, all), groups.dp, step);
   }
   if (!groups.tp.alone()) {

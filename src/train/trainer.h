@@ -38,6 +38,8 @@ struct TrainSettings {
   /// The recipe's sums: each micro batch's loss is a mean of its own, their gradients are added up (divided by their number in a
   /// pipeline), and the loss told is the mean of the means. False: one mean over all trained tokens of the step.
   bool strict_upstream = false;
+  /// Sums of gradients over ranks begin when a bucket of layers is through. 0: one bucket a layer.
+  int64_t gradient_buckets = 0;
   /// Steps between comparisons of what several ranks hold alike; 0: never.
   int64_t check_replicas_every = 100;
   /// How long a rank waits for others before it gives up (exit 7), in seconds. 0: 60 s, or ten times the median step when that

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "train/data_parallel.h"
+#include "train/gradient_sums.h"
 #include "train/stop_signals.h"
 #include "train/trainer.h"
 
@@ -23,6 +24,7 @@ struct Trainer::Impl {
   Reporter& reporter;
   Pipeline pipeline;
   ParamArena grads;
+  std::optional<GradientSums> sums;  // with several data-parallel ranks
   Tensor entrance;  // the entrance's part of a tied table's gradient, where it is kept apart
   LossScale loss_scale;
   std::vector<Samples> micros;         // the micro batches of one step
@@ -41,9 +43,10 @@ struct Trainer::Impl {
         exec(e),
         reporter(r),
         pipeline(s.weights, t.pipeline, t.compute, t.recompute, g, e),
-        grads(config, DType::f32, s.weights.part()),
+        grads(config, DType::f32, s.weights.part(), s.shard.of_gradients()),
         loss_scale(t.loss_scale),
         micros(static_cast<size_t>(t.gradient_accumulation_steps)) {
+    if (!g.dp.alone()) sums.emplace(s, grads, t.gradient_buckets, g, e);
     // One sum over micro batches and ranks each for head and entrance: then no layout changes a bit of their sum.
     const bool several = t.gradient_accumulation_steps > 1 || g.grid.dp > 1;
     if (grads.index().shared() && several) {

@@ -56,13 +56,16 @@ void Trainer::Impl::forward_backward(const StepReport& report, ExactSum& loss) {
   }
   const View apart = entrance.rows() > 0 ? entrance.view() : View();
   const bool speaks = groups.grid.tp_index() == 0;  // all ranks of a tp group see the same losses
-  pipeline.train(micros, scales, {grads, apart},
+  if (sums) sums->start(std::ssize(micros));
+  pipeline.train(micros, scales, {grads, apart, sums ? &*sums : nullptr},
                  [&](int64_t micro, std::span<const float> token_loss) {
                    if (!speaks) return;
                    const double share = shares[static_cast<size_t>(micro)];
                    for (const float l : token_loss) loss.add(l * share);
                  });
-  combine_gradients(state, grads, apart, settings.pipeline.sequence_parallel, groups, exec);
+  if (sums) sums->finish();
+  combine_gradients(state, grads, apart, settings.pipeline.sequence_parallel, groups, exec,
+                    sums ? sums->summed() : std::vector<bool>());
 }
 
 // What every rank must know alike: the loss, the gradient's norm, and whether anybody was asked to stop or save.

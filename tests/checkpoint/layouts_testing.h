@@ -31,6 +31,7 @@ struct Layout {
   std::string name;
   int dp = 1, tp = 1, pp = 1;
   bool shard = false, vocab_split = false;
+  int zero = 1;  // OptimizerShard::zero
   std::vector<std::vector<int64_t>> stages = {{0, 1, 2, 3}};
   [[nodiscard]] int ranks() const { return dp * tp * pp; }
 };
@@ -58,6 +59,7 @@ inline const std::vector<Layout>& layouts() {
        .shard = true,
        .vocab_split = true,
        .stages = {{0, 1}, {2, 3}}},
+      {.name = "dp2_zero3", .dp = 2, .shard = true, .zero = 3},
   };
   return all;
 }
@@ -65,7 +67,7 @@ inline const std::vector<Layout>& layouts() {
 /// What one rank of a layout has; filled from whole tensors that are functions of a seed.
 struct RankState {
   RankState(const LlamaConfig& config, const Layout& layout, const RankGrid& grid)
-      : weights(config, DType::bf16, part(layout, grid)),
+      : weights(config, DType::bf16, part(layout, grid), shard(layout, grid).of_weights()),
         m(config, DType::f32, part(layout, grid), shard(layout, grid)),
         low(config, DType::i16, part(layout, grid), shard(layout, grid)) {}
 
@@ -81,7 +83,8 @@ struct RankState {
   }
   static OptimizerShard shard(const Layout& layout, const RankGrid& grid) {
     if (!layout.shard) return {};
-    return {.count = grid.dp, .index = grid.dp_index(), .threshold_bytes = 1024};
+    return {
+        .count = grid.dp, .index = grid.dp_index(), .threshold_bytes = 1024, .zero = layout.zero};
   }
   CheckpointContent content() {
     return {{{"weights", &weights}, {"adam_m", &m}, {"master_lo", &low}}, R"({"batches_done":7})"};

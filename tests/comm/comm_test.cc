@@ -106,6 +106,72 @@ TEST(Comm, LargeSumsGoInPieces) {
   check_sums<float, float>(DType::f32, 2, {700, 1500, 1500});
 }
 
+TEST(Comm, StartedCollectivesGiveTheSameBitsWhileOthersRun) {
+  for (const int ranks : {1, 2, 3, 4}) {
+    run_as_threads(ranks, [&](Transport& transport) {
+      CommWorld world(transport, {.deadline = std::chrono::seconds(20)});
+      Comm sums(world, "sums", first_ranks(ranks), 0),
+          gathers(world, "gathers", first_ranks(ranks), 2),
+          others(world, "others", first_ranks(ranks), 4);
+      constexpr int64_t kRows = 11, kCols = 5;
+      Tensor a(DType::f32, kRows, kCols), b(DType::f32, kRows, kCols),
+          onto(DType::f32, kRows, kCols);
+      fill<float>(a.view(), sums.rank());
+      fill<float>(b.view(), sums.rank());
+      fill<float>(onto.view(), 7);
+      const View mine = sums.rows_of(b.view(), sums.rank());
+      const View kept = sums.rows_of(onto.view(), sums.rank());
+      // The first adds to what is there, the second writes over the rank's own rows of its terms.
+      Comm::UnderWay added = sums.start_reduce_scatter(a.view(), kept, true);
+      Comm::UnderWay written = sums.start_reduce_scatter(b.view(), mine);
+      std::array<int64_t, 1> count = {1};
+      others.all_reduce(count);
+      EXPECT_EQ(count[0], ranks);
+      while (!added.done()) std::this_thread::yield();
+      written.wait();
+      Comm::UnderWay gathered = gathers.start_all_gather(b.view());
+      gathered.wait();
+      EXPECT_TRUE(gathered.done());
+      int wrong = 0;
+      const int64_t first = sums.begin(kRows, sums.rank());
+      for (int64_t r = 0; r < kRows; ++r) {
+        for (int64_t c = 0; c < kCols; ++c) {
+          wrong += same_bits(b.view().row<float>(r)[static_cast<size_t>(c)],
+                             expected<float, float>(ranks, r, c))
+                       ? 0
+                       : 1;
+          if (r < first || r >= first + kept.rows) continue;
+          float sum = value_of(7, r, c);
+          for (int i = 0; i < ranks; ++i) sum += value_of(i, r, c);
+          wrong += same_bits(onto.view().row<float>(r)[static_cast<size_t>(c)], sum) ? 0 : 1;
+        }
+      }
+      EXPECT_EQ(wrong, 0) << ranks << " ranks";
+    });
+  }
+}
+
+TEST(Comm, AStartedSumHasADeadlineToo) {
+  run_as_threads(2, [&](Transport& transport) {
+    CommWorld world(transport, {.deadline = std::chrono::milliseconds(200)});
+    Comm comm(world, "sums", first_ranks(2), 0);
+    if (comm.rank() == 1) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(700));
+      return;
+    }
+    Tensor x(DType::f32, 4, 4);
+    Comm::UnderWay sum = comm.start_reduce_scatter(x.view(), comm.rows_of(x.view(), 0));
+    EXPECT_FALSE(sum.done());
+    try {
+      sum.wait();
+      ADD_FAILURE() << "nobody answered, and it ended";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.code, ExitCode::no_progress);
+      EXPECT_NE(std::string(e.what()).find("reduce_scatter"), std::string::npos) << e.what();
+    }
+  });
+}
+
 TEST(Comm, GatheredRowsAreEverybodys) {
   for (const int ranks : {1, 2, 3, 4}) {
     for (const int64_t rows : {1, 4, 11}) {

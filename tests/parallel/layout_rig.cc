@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "train/data_parallel.h"
+#include "train/gradient_sums.h"
 #include "train/trainer.h"
 
 namespace cria::test {
@@ -102,8 +103,11 @@ class Rig {
   };
 
   [[nodiscard]] OptimizerShard shard() const {
-    if (!layout_.shard) return {};
-    return {.count = layout_.dp, .index = groups_.grid.dp_index(), .threshold_bytes = 1 << 10};
+    if (layout_.zero == 0) return {};
+    return {.count = layout_.dp,
+            .index = groups_.grid.dp_index(),
+            .threshold_bytes = 1 << 10,
+            .zero = layout_.zero};
   }
   static PipelineSettings settings_of(const Layout& l, const LlamaConfig& config) {
     PipelineSettings p;
@@ -137,12 +141,17 @@ class Rig {
     if (grads.index().shared()) entrance = Tensor(DType::f32, grads[0].rows, grads[0].cols);
     const View apart = entrance.rows() > 0 ? entrance.view() : View();
     const float scale = 1.0f / static_cast<float>(std::max<int64_t>(1, trained[0]));
-    pipeline.train(micros, std::vector<float>(micros.size(), scale), {grads, apart},
-                   [](int64_t, std::span<const float>) {});
+    GradientSums sums(state_, grads, 0, groups_, exec_);
+    const bool early = mistake == Mistake::summed_too_early;
+    if (early) sums.start(1);
+    pipeline.train(micros, std::vector<float>(micros.size(), scale),
+                   {grads, apart, early ? &sums : nullptr}, [](int64_t, std::span<const float>) {});
+    sums.finish();
     Tensor before_exchange;
     if (mistake == Mistake::tied_not_exchanged) before_exchange = copy_of(grads.all());
     combine_gradients(state_, grads, apart,
-                      layout_.sequence && mistake != Mistake::norms_not_summed, groups_, exec_);
+                      layout_.sequence && mistake != Mistake::norms_not_summed, groups_, exec_,
+                      early ? sums.summed() : std::vector<bool>());
     if (mistake == Mistake::tied_not_exchanged)
       std::memcpy(grads.all().data, before_exchange.view().data, before_exchange.size_bytes());
     ExactSum squares;
@@ -169,8 +178,9 @@ class Rig {
     }
     for (int r = 0; r < ranks; ++r) {
       const RankGrid grid = make_grid(layout_.dp, layout_.tp, layout_.pp, ranks, r);
-      OptimizerShard cut = &arena == &state_.weights ? OptimizerShard{} : shard();
+      OptimizerShard cut = shard();
       cut.index = grid.dp_index();
+      if (&arena == &state_.weights) cut = cut.of_weights();
       ParamArena theirs(config_, DType::f32, part_of(config_, grid, pipeline_settings_), cut);
       if (r == 0) {
         std::memcpy(theirs.all().data, arena.all().data, arena.size_bytes());
@@ -216,10 +226,10 @@ class Rig {
 }  // namespace
 
 std::string Layout::name() const {
-  return fmt::format("dp{} tp{} pp{}{}{}{}{} micros{}{}", dp, tp, pp, shard ? " shard" : "",
-                     sequence ? " sequence" : "", vocab ? " vocab" : "",
-                     chunks > 1 ? fmt::format(" chunks{}", chunks) : "", micros,
-                     tied ? " tied" : "");
+  return fmt::format("dp{} tp{} pp{}{}{}{}{} micros{}{}", dp, tp, pp,
+                     zero > 0 ? fmt::format(" zero{}", zero) : "", sequence ? " sequence" : "",
+                     vocab ? " vocab" : "", chunks > 1 ? fmt::format(" chunks{}", chunks) : "",
+                     micros, tied ? " tied" : "");
 }
 
 LlamaConfig rig_config(const Layout& layout) {

@@ -30,8 +30,14 @@ TEST(Recompute, oneWordCountsForAllLayers) {
 
 TEST(Recompute, aNumberForEachStageCountsItsFirstLayers) {
   EXPECT_EQ(policy("{recompute: [5]}", kOne), "FFFFF-------");
-  EXPECT_EQ(policy("{recompute: [5, 3, 0]}", kThree), "FFFFF" "-" "------");
-  EXPECT_EQ(policy("{recompute: [False, 1, True]}", kThree), "--" "F---" "FFFFFF");
+  EXPECT_EQ(policy("{recompute: [5, 3, 0]}", kThree),
+            "FFFFF"
+            "-"
+            "------");
+  EXPECT_EQ(policy("{recompute: [False, 1, True]}", kThree),
+            "--"
+            "F---"
+            "FFFFFF");
 }
 
 TEST(Recompute, aStagesRunsTakeTurns) {
@@ -41,7 +47,10 @@ TEST(Recompute, aStagesRunsTakeTurns) {
 }
 
 TEST(Recompute, theStrongerWins) {
-  EXPECT_EQ(policy("{recompute: [1, 0, 2], recompute_gate_up: [2, 1, 1]}", kThree), "Fg" "g---" "FF----");
+  EXPECT_EQ(policy("{recompute: [1, 0, 2], recompute_gate_up: [2, 1, 1]}", kThree),
+            "Fg"
+            "g---"
+            "FF----");
 }
 
 void expect_refused(const std::string& yaml, const StageRuns& runs, const std::string& part) {
@@ -55,8 +64,10 @@ void expect_refused(const std::string& yaml, const StageRuns& runs, const std::s
 
 TEST(Recompute, listsOfOtherShapesAreRefused) {
   expect_refused("{recompute: [1, 2]}", kThree, "a list of 2, expected one for each of 3 stages");
-  expect_refused("{recompute: [[1, 2]]}", kInterleaved, "a list of 1, expected one for each of 3 runs");
-  expect_refused("{recompute: [[1], [1], [1]]}", kInterleaved, "of 1, expected one for each of 2 stages");
+  expect_refused("{recompute: [[1, 2]]}", kInterleaved,
+                 "a list of 1, expected one for each of 3 runs");
+  expect_refused("{recompute: [[1], [1], [1]]}", kInterleaved,
+                 "of 1, expected one for each of 2 stages");
   expect_refused("{recompute: [1, [2]]}", kThree, "1 between lists");
   expect_refused("{recompute: [-1, 0, 0]}", kThree, "-1 in the list");
   expect_refused("{recompute: [a, 0, 0]}", kThree, "a in the list");
