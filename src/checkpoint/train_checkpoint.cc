@@ -2,8 +2,11 @@
 #include "checkpoint/train_checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <exception>
 #include <filesystem>
+#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -12,141 +15,15 @@
 #include "base/thread_pool.h"
 #include "checkpoint/agreement.h"
 #include "checkpoint/checkpoint_root.h"
-#include "checkpoint/manifest.h"
-#include "formats/safetensors.h"
+#include "checkpoint/checkpoint_share.h"
 
 namespace cria {
 namespace {
 
 namespace fs = std::filesystem;
 constexpr std::string_view kManifest = "manifest.json";
-constexpr const char* kConfig = "config.json";
-constexpr const char* kIndex = "model.safetensors.index.json";
-
-/// What this rank writes of one group.
-struct Share {
-  std::string group;
-  const ParamArena* arena;
-  std::vector<size_t> params;  // of the arena
-  std::string file;
-};
-
-uint64_t bytes_of_shares(const std::vector<Share>& shares) {
-  uint64_t bytes = 0;
-  for (const Share& s : shares)
-    for (const size_t i : s.params) bytes += bytes_of((*s.arena)[static_cast<int64_t>(i)]).size();
-  return bytes;
-}
-
-/// The one file of a group, or this rank's of several: they are numbered over the ranks that write any.
-std::string file_name(const std::string& group, std::span<const int64_t> writes, int rank) {
-  const std::string stem = group == "weights" ? "model" : group;
-  const auto all = std::ranges::count(writes, 1);
-  if (all == 1) return stem + ".safetensors";
-  const auto number = std::ranges::count(writes.first(static_cast<size_t>(rank) + 1), 1);
-  return fmt::format("{}-{:05}-of-{:05}.safetensors", stem, number, all);
-}
-
-std::vector<Share> shares_of(const CheckpointContent& content, Groups& groups) {
-  std::vector<Share> shares;
-  const auto ranks = static_cast<size_t>(groups.world.size());
-  const auto me = static_cast<size_t>(groups.world.rank());
-  std::vector<int64_t> writes(content.groups.size() * ranks);  // by group, then rank
-  for (const auto& [group, arena] : content.groups) {
-    Share share{group, arena, {}, {}};
-    const std::vector<bool> owned = owned_params(*arena, groups.grid);
-    for (size_t i = 0; i < owned.size(); ++i)
-      if (owned[i]) share.params.push_back(i);
-    writes[shares.size() * ranks + me] = share.params.empty() ? 0 : 1;
-    shares.push_back(std::move(share));
-  }
-  groups.world.all_reduce(writes);
-  for (size_t g = 0; g < shares.size(); ++g) {
-    shares[g].file = file_name(shares[g].group, std::span(writes).subspan(g * ranks, ranks),
-                               groups.world.rank());
-  }
-  std::erase_if(shares, [](const Share& s) { return s.params.empty(); });
-  return shares;
-}
-
-void write_share(const std::string& folder, const Share& share, Manifest& manifest,
-                 ThreadPool& pool) {
-  const ParamArena& arena = *share.arena;
-  const std::string prefix = name_prefix(share.group);
-  std::vector<TensorInfo> infos;
-  for (const size_t i : share.params) {
-    const Param& p = arena.params()[i];
-    infos.push_back({prefix + p.name, arena.dtype(), p.size});
-    manifest.groups[share.group][p.name] = {
-        arena.dtype(), p.shape, {{p.begin, p.size, share.file}}};
-  }
-  const std::string path = join_path(folder, share.file);
-  const auto writer = make_safetensors_writer(path, infos, {{"format", "pt"}});
-  for (const size_t i : share.params) writer->write(bytes_of(arena[static_cast<int64_t>(i)]));
-  writer->commit();
-  manifest.files[share.file] = sums_of(MappedFile(path).bytes(), pool);
-}
-
-/// Several files of whole weights open as one model by their index; slices have none.
-std::string index_of_whole_weights(const StoredGroup& weights) {
-  SafetensorsIndex index;
-  uint64_t bytes = 0;
-  for (const auto& [name, tensor] : weights) {
-    if (tensor.boxes.size() != 1) return {};
-    index.weight_map.emplace_back(name, tensor.boxes[0].file);
-    bytes += static_cast<uint64_t>(TensorInfo{name, tensor.dtype, tensor.shape}.size_bytes());
-  }
-  return safetensors_index_json(index, bytes);
-}
-
-/// Rank 0, when everybody's files are there: config, index, and the manifest last.
-void write_manifest(const std::string& folder, const LlamaConfig& config,
-                    const std::vector<std::string>& parts, const CheckpointContent& content,
-                    const RankGrid& grid, int64_t step) {
-  ThreadPool pool(1);
-  const std::string path = join_path(folder, kManifest);
-  Manifest m;
-  for (const std::string& part : parts) merge_manifest(m, parse_manifest(part, path));
-  check_boxes(m, path);
-  m.step = step;
-  m.dp = grid.dp;
-  m.tp = grid.tp;
-  m.pp = grid.pp;
-  m.state_json = content.state_json;
-  const auto add = [&](const char* name, const std::string& text) {
-    write_file(join_path(folder, name), text);
-    m.files[name] = sums_of(std::as_bytes(std::span(text)), pool);
-  };
-  DType stored = DType::f32;
-  if (const auto weights = content.groups.find("weights"); weights != content.groups.end()) {
-    stored = weights->second->dtype();
-    const std::string index = index_of_whole_weights(m.groups.at("weights"));
-    if (!index.empty() && !m.files.contains("model.safetensors")) add(kIndex, index);
-  }
-  add(kConfig, hf_config_json(config, stored));
-  m.config_sha256 = m.files.at(kConfig).sha256;
-  for (const auto& [name, sums] : m.files) {
-    require<IoError>(fs::file_size(join_path(folder, name)) == sums.size,
-                     "save: {}: the file has not the {} bytes that its rank wrote",
-                     join_path(folder, name), sums.size);
-  }
-  write_file(path, manifest_text(m));
-}
 
 }  // namespace
-
-std::vector<bool> owned_params(const ParamArena& arena, const RankGrid& grid) {
-  // Without the cut over data-parallel ranks: what is not whole then is cut by tensor parallelism.
-  const std::vector<Param> uncut = part_params(arena.config(), arena.part());
-  std::vector<bool> owned(uncut.size());
-  for (size_t i = 0; i < uncut.size(); ++i) {
-    const Param& p = arena.params()[i];
-    const bool mine_of_tp = !uncut[i].whole() || grid.tp_index() == 0;
-    const bool mine_of_dp = p.sharded || grid.dp_index() == 0;
-    owned[i] = !p.copy && mine_of_tp && mine_of_dp;
-  }
-  return owned;
-}
 
 std::string checkpoint_folder(const std::string& root, int64_t step) {
   return join_path(root, fmt::format("step-{:010}", step));
@@ -175,6 +52,37 @@ Comm reports_group(Groups& groups) {
 
 }  // namespace
 
+/// A checkpoint whose shares are being written.
+struct CheckpointStore::Pending {
+  int64_t step;
+  LlamaConfig config;
+  CheckpointContent content;
+  int keep, threads;
+  std::vector<Share> shares;
+  std::string temporary;  // the folder
+  Manifest mine;
+  std::exception_ptr failure;
+  std::thread writer;
+
+  Pending(int64_t s, const LlamaConfig& c, const CheckpointContent& what, int k, int t)
+      : step(s), config(c), content(what), keep(k), threads(t) {}
+  ~Pending() { wait(); }
+  Pending(const Pending&) = delete;
+  Pending& operator=(const Pending&) = delete;
+
+  void write() noexcept {
+    try {
+      ThreadPool pool(threads);
+      for (const Share& share : shares) write_share(temporary, share, mine, pool);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
+  void wait() {
+    if (writer.joinable()) writer.join();
+  }
+};
+
 CheckpointStore::CheckpointStore(std::string root, Groups& groups)
     : groups_(&groups), reports_(reports_group(groups)), root_(std::move(root)) {
   open_root();
@@ -186,7 +94,7 @@ CheckpointStore::CheckpointStore(std::string root)
       root_(std::move(root)) {
   open_root();
 }
-CheckpointStore::~CheckpointStore() = default;
+CheckpointStore::~CheckpointStore() { abandon(); }
 
 void CheckpointStore::open_root() {
   run_together(groups_->world, [&] {
@@ -200,48 +108,80 @@ void CheckpointStore::open_root() {
   });
 }
 
-std::string CheckpointStore::save(int64_t step, const LlamaConfig& config,
-                                  const CheckpointContent& content, int keep) {
+void CheckpointStore::begin(int64_t step, const LlamaConfig& config,
+                            const CheckpointContent& content, int keep, int threads) {
+  check(!pending(), "one checkpoint is written at a time");
   Comm& world = groups_->world;
-  const std::vector<Share> shares = shares_of(content, *groups_);
-  std::array<int64_t, 1> bytes = {static_cast<int64_t>(bytes_of_shares(shares))};
+  auto next = std::make_unique<Pending>(step, config, content, keep, threads);
+  next->shares = shares_of(content, *groups_);
+  std::array<int64_t, 1> bytes = {static_cast<int64_t>(bytes_of_shares(next->shares))};
   world.all_reduce(bytes);
-  const std::string temporary =
+  next->temporary =
       share_text(world, join_path(root_, fmt::format(".tmp-step-{:010}-{}", step, random_id())));
+  pending_ = std::move(next);
   try {
     run_together(world, [&] {
       if (!leads()) return;
       check_free_space(root_, static_cast<uint64_t>(bytes[0]) + (1 << 20));
-      make_folders(temporary);
+      make_folders(pending_->temporary);
       sync_folder(root_);
     });
-    Manifest mine;
     run_together(world, [&] {
-      require<IoError>(is_folder(temporary),
+      require<IoError>(is_folder(pending_->temporary),
                        "save: {}: what rank 0 makes is not seen here; try: an output folder that "
                        "all ranks share",
                        root_);
-      ThreadPool pool;
-      for (const Share& share : shares) write_share(temporary, share, mine, pool);
-    });
-    const std::vector<std::string> parts = gather_texts(reports_, manifest_text(mine));
-    run_together(world, [&] {
-      if (!leads()) return;
-      write_manifest(temporary, config, parts, content, groups_->grid, step);
-      commit_step(root_, temporary, step);
+      pending_->writer = std::thread(&Pending::write, pending_.get());
     });
   } catch (...) {
-    std::error_code error;
-    if (leads()) fs::remove_all(temporary, error);
+    abandon();
     throw;
   }
-  const std::string folder = checkpoint_folder(root_, step);
+}
+
+std::string CheckpointStore::finish() {
+  check(pending(), "a checkpoint was begun");
+  Comm& world = groups_->world;
+  Pending& p = *pending_;
+  try {
+    run_together(world, [&] {
+      p.wait();
+      if (p.failure) std::rethrow_exception(p.failure);
+    });
+    const std::vector<std::string> parts = gather_texts(reports_, manifest_text(p.mine));
+    run_together(world, [&] {
+      if (!leads()) return;
+      write_manifest(p.temporary, p.config, parts, p.content, groups_->grid, p.step);
+      commit_step(root_, p.temporary, p.step);
+    });
+  } catch (...) {
+    abandon();
+    throw;
+  }
+  const std::string folder = checkpoint_folder(root_, p.step);
+  const int keep = p.keep;
+  pending_.reset();
   run_together(world, [&] {
     if (!leads()) return;
     write_file(join_path(root_, "latest"), base_name(folder) + "\n");  // for people; resuming scans
     remove_old_steps(root_, keep);
   });
   return folder;
+}
+
+/// Nothing of the checkpoint that is pending stays.
+void CheckpointStore::abandon() {
+  if (!pending()) return;
+  pending_->wait();
+  std::error_code error;
+  if (leads()) fs::remove_all(pending_->temporary, error);
+  pending_.reset();
+}
+
+std::string CheckpointStore::save(int64_t step, const LlamaConfig& config,
+                                  const CheckpointContent& content, int keep) {
+  begin(step, config, content, keep, 0);
+  return finish();
 }
 
 }  // namespace cria

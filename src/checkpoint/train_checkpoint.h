@@ -41,14 +41,26 @@ class CheckpointStore {
   std::string save(int64_t step, const LlamaConfig& config, const CheckpointContent& content,
                    int keep);
 
+  /// save() in two parts: a thread of this rank writes its share while the caller goes on. The arenas must stay as they are
+  /// until finish(), which waits, commits, and throws what went wrong. All ranks call both. `threads` make the files' sums (0: as
+  /// many as a pool has).
+  void begin(int64_t step, const LlamaConfig& config, const CheckpointContent& content, int keep,
+             int threads = 1);
+  std::string finish();
+  /// Between the two.
+  [[nodiscard]] bool pending() const { return pending_ != nullptr; }
+
  private:
+  struct Pending;
   void open_root();
+  void abandon();
   [[nodiscard]] bool leads() const { return groups_->world.rank() == 0; }
   std::unique_ptr<OneRank> alone_;
   Groups* groups_;
   Comm reports_;
   std::string root_;
   std::unique_ptr<class FolderLock> lock_;  // rank 0's
+  std::unique_ptr<Pending> pending_;
 };
 
 /// Whether this rank writes its box of a parameter: every element of the model is one rank's. The boxes that several ranks hold

@@ -2,9 +2,9 @@
 // Layout and limits: docs/formats/pytorch.md.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <string_view>
@@ -44,7 +44,7 @@ class ZipReader {
   bool verify_sums_;
   std::vector<ZipRecord> records_;
   std::unordered_map<std::string_view, size_t> index_;
-  mutable std::unique_ptr<std::once_flag[]> verified_;
+  mutable std::unique_ptr<std::atomic<bool>[]> verified_;
 };
 
 /// Appends stored records to a file, contents at multiples of 64 bytes as torch.save does. Sizes are

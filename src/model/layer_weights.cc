@@ -16,8 +16,8 @@ ModelPart one_layer(const ParamArena& arena) {
 }
 
 LayerWeights::LayerWeights(const ParamArena& weights, Comm* dp) : weights_(weights), dp_(dp) {
-  const bool cut = std::ranges::any_of(
-      weights.params(), [](const Param& p) { return p.layer >= 0 && p.sharded; });
+  const bool cut = std::ranges::any_of(weights.params(),
+                                       [](const Param& p) { return p.layer >= 0 && p.sharded; });
   if (!cut) return;
   check(dp != nullptr, "cut weights are gathered from a group");
   gathered_.emplace(weights.config(), weights.dtype(), one_layer(weights));

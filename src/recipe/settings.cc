@@ -158,6 +158,7 @@ void read_callbacks(const Values& v, RecipeSettings& s) {
     save.keep = static_cast<int>(c.integer("keep_checkpoint_max", 1, 1 << 20).value_or(5));
     save.network = c.boolean("save_network_params").value_or(true) ||
                    c.boolean("save_trainable_params").value_or(false);
+    save.async = c.boolean("async_save").value_or(false);
     save.whole_ckpt = c.text("checkpoint_format").value_or("native") == "ckpt";
     for (const char* key : {"save_checkpoint_seconds", "keep_checkpoint_per_n_minutes"})
       if (c.integer(key, 0, kMany).value_or(0) != 0)

@@ -25,6 +25,7 @@ struct SaveSettings {
   int keep = 5;
   bool network = true;      // write checkpoint_network
   bool whole_ckpt = false;  // checkpoint_format: ckpt
+  bool async = false;       // TrainSettings::async_save
   bool wanted = false;      // the callback is listed
 };
 

@@ -44,6 +44,7 @@ TrainSettings train_settings(const RecipeSettings& s, const StepPlan& plan, cons
     // A save falls on the end of a sink.
     t.save_every = (s.save.every + plan.sink_size - 1) / plan.sink_size * plan.sink_size;
     t.keep = s.save.keep;
+    t.async_save = s.save.async;
   } else {
     t.save_at_end = false;
   }

@@ -19,8 +19,7 @@ GradientSums::GradientSums(const TrainState& state, ParamArena& grads, int64_t b
       groups_(groups),
       exec_(exec),
       layers_per_bucket_(
-          buckets > 0 ? std::max<int64_t>((grads.config().num_hidden_layers + 1) / buckets, 1)
-                      : 1),
+          buckets > 0 ? std::max<int64_t>((grads.config().num_hidden_layers + 1) / buckets, 1) : 1),
       done_(static_cast<size_t>(grads.config().num_hidden_layers)) {
   const bool cut = state.shard.count > 1 && state.shard.zero >= 2;
   for (const Param& p : grads.params())

@@ -60,7 +60,7 @@ class GradientSums : public LayerGradients {
   std::vector<int64_t> waiting_;  // layers of a bucket that is not complete
   std::vector<bool> summed_;
   std::deque<Sum> sums_;
-  int64_t started_ = 0;  // layers' sums
+  int64_t started_ = 0;              // layers' sums
   std::vector<ParamArena> buffers_;  // two where gradients are cut
 };
 

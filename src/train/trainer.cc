@@ -12,7 +12,6 @@ double seconds_since(Clock::time_point start) {
 }
 
 constexpr int kMaxSkippedInARow = 3;
-constexpr double kSaveDeadline = 600;  // seconds
 
 }  // namespace
 
@@ -62,13 +61,8 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
   const auto start = Clock::now();
   StopSignals signals;
   t.signals = &signals;
-  std::optional<CheckpointStore> store;
-  if (!t.settings.checkpoint_root.empty()) store.emplace(t.settings.checkpoint_root, t.groups);
-  const auto save = [&] {
-    t.set_deadline(kSaveDeadline);
-    if (store) t.save(*store);
-    if (extra_save) extra_save(t.batches_done);
-  };
+  if (!t.settings.checkpoint_root.empty()) t.store.emplace(t.settings.checkpoint_root, t.groups);
+  t.extra_save = extra_save;
   RunReport run{t.source.samples_per_epoch(),
                 t.steps_per_epoch(),
                 t.total_batches(),
@@ -95,12 +89,14 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
     const bool due =
         t.settings.save_every > 0 && t.batches_done >= last_saved + t.settings.save_every;
     if (due || result.stopped_by_signal || t.save_asked) {
-      save();
+      t.save(t.settings.async_save);
       last_saved = t.batches_done;
     }
     if (result.stopped_by_signal) break;
   }
-  if (t.settings.save_at_end && last_saved != t.batches_done) save();
+  t.finish_save();
+  if (t.settings.save_at_end && last_saved != t.batches_done) t.save(false);
+  t.store.reset();
   result.batches = t.batches_done;
   result.updates = t.state.step;
   result.skipped = t.skipped;

@@ -34,6 +34,8 @@ struct TrainSettings {
   std::string checkpoint_root;
   int64_t save_every = 0;  // batches; 0: only at the end
   bool save_at_end = true;
+  /// Checkpoints are written while the next step runs up to its update, which waits for them.
+  bool async_save = false;
   int keep = 5;
   /// The recipe's sums: each micro batch's loss is a mean of its own, their gradients are added up (divided by their number in a
   /// pipeline), and the loss told is the mean of the means. False: one mean over all trained tokens of the step.
@@ -56,7 +58,7 @@ struct TrainResult {
   bool stopped_by_signal = false;
 };
 
-/// Called when a checkpoint is due besides the native one: (batches done, samples of an epoch done, state). May be empty.
+/// Called when the native checkpoint of so many batches was committed and its values are still those of the run. May be empty.
 using ExtraSave = std::function<void(int64_t batches_done)>;
 
 class Trainer {

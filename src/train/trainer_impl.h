@@ -29,7 +29,10 @@ struct Trainer::Impl {
   LossScale loss_scale;
   std::vector<Samples> micros;         // the micro batches of one step
   std::vector<int64_t> micro_trained;  // trained tokens of each, over the data-parallel ranks
-  StopSignals* signals = nullptr;      // while run() goes on
+  // While run() goes on.
+  StopSignals* signals = nullptr;
+  std::optional<CheckpointStore> store;
+  ExtraSave extra_save;
   bool stop_asked = false, save_asked = false;  // on any rank
   // What a checkpoint keeps besides the arenas.
   int64_t batches_done = 0, skipped = 0, skipped_in_a_row = 0, samples_seen = 0, tokens_seen = 0;
@@ -67,7 +70,10 @@ struct Trainer::Impl {
   }
 
   CheckpointContent content();
-  std::string save(CheckpointStore& store);
+  /// Begins a checkpoint, and ends it too unless it may go on during the next step.
+  void save(bool go_on);
+  /// Waits for a checkpoint that was begun, commits it and does what follows.
+  void finish_save();
   void restore(const std::string& state_json);
   void read_micro_batches(StepReport& report);
   void forward_backward(const StepReport& report, ExactSum& loss);

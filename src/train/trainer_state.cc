@@ -6,6 +6,11 @@
 #include "train/trainer_impl.h"
 
 namespace cria {
+namespace {
+
+constexpr double kSaveDeadline = 600;  // seconds
+
+}  // namespace
 
 CheckpointContent Trainer::Impl::content() {
   CheckpointContent c;
@@ -15,7 +20,12 @@ CheckpointContent Trainer::Impl::content() {
   return c;
 }
 
-std::string Trainer::Impl::save(CheckpointStore& store) {
+void Trainer::Impl::save(bool go_on) {
+  set_deadline(kSaveDeadline);
+  if (!store) {
+    if (extra_save) extra_save(batches_done);
+    return;
+  }
   reporter.saving(batches_done);
   CheckpointContent c = content();
   Json json = Json::object();
@@ -34,9 +44,16 @@ std::string Trainer::Impl::save(CheckpointStore& store) {
       {"rung", scale.rung},   {"rises", scale.rises},     {"falls", scale.falls}};
   json["identity"] = settings.identity;
   c.state_json = json.dump();
-  const std::string folder = store.save(batches_done, config, c, settings.keep);
-  reporter.saved(folder);
-  return folder;
+  store->begin(batches_done, config, c, settings.keep, go_on ? 1 : 0);
+  if (!go_on) finish_save();
+}
+
+void Trainer::Impl::finish_save() {
+  if (!store || !store->pending()) return;
+  set_deadline(kSaveDeadline);
+  reporter.saved(store->finish());
+  if (extra_save) extra_save(batches_done);
+  set_step_deadline();
 }
 
 void Trainer::Impl::restore(const std::string& state_json) {

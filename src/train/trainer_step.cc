@@ -126,6 +126,7 @@ StepReport Trainer::Impl::train_step() {
   forward_backward(report, loss);
   add_squared_gradients(state, grads, groups.grid, squares, exec);
   agree(report, loss, squares);
+  finish_save();  // what it writes changes now
   update(report);
   ++batches_done;
   if (settings.check_replicas_every > 0 && batches_done % settings.check_replicas_every == 0)

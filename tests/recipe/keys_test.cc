@@ -77,6 +77,24 @@ TEST(Settings, theShippedFinetuneFileSaysWhatTheRecipeDoes) {
   EXPECT_EQ(s.save.prefix, "llama3_8b");
 }
 
+TEST(Settings, whatIsCutOverDataParallelRanks) {
+  const auto read = [](const std::string& more) {
+    return read_settings(parse_yaml("use_parallel: True\nparallel_config: {data_parallel: 2, "
+                                    "gradient_aggregation_group: 3}\n" +
+                                        more,
+                                    "t.yaml"),
+                         2);
+  };
+  const ParallelSettings plain = read("parallel: {enable_parallel_optimizer: True}\n").parallel;
+  EXPECT_TRUE(plain.optimizer_shard);
+  EXPECT_EQ(plain.zero, 1);
+  EXPECT_EQ(plain.gradient_buckets, 3);
+  EXPECT_EQ(read("parallel: {parallel_optimizer_config: {gradient_accumulation_shard: True}}\n")
+                .parallel.zero,
+            2);
+  EXPECT_EQ(read("recompute_config: {parallel_optimizer_comm_recompute: True}\n").parallel.zero, 3);
+}
+
 TEST(Steps, alpacaOnEightDevicesIsThirteenThousandStepsWithWarmUp390) {
   RecipeSettings s;
   s.batch_size = 8;
