@@ -190,14 +190,15 @@ void transform_checkpoint(const TransformOptions& options) {
   require(!options.dst.empty(), "transform: no destination; try: --dst_ckpt_dir FOLDER");
   const Strategy from = read_strategy(options.src_strategy);
   const Strategy to = read_strategy(options.dst_strategy);
-  check_options(options, from, to);
   transform_checkpoint(options, from, files_to_transform(options.src, from.ranks()), to);
 }
 
 void transform_checkpoint(const TransformOptions& options, const Strategy& from,
                           const std::vector<std::string>& files, const Strategy& to) {
   check_options(options, from, to);
-  const TransformSource source(files, from, TransformSource::Verify::at_once);
+  // Several that share the work need not all read all files.
+  using enum TransformSource::Verify;
+  const TransformSource source(files, from, options.rank_count == 0 ? at_once : on_first_use);
   check_some_known(source, from, to, options);
   Transformer(options, source, to).run();
 }
