@@ -51,7 +51,7 @@ std::vector<std::map<Version, std::string>> all_versions(const std::string& fold
   for (int64_t r = 0; r < ranks; ++r) {
     if (!is_folder(of_rank(r)))
       fail(folder, fmt::format("no folder rank_{}, but the strategy has {} ranks", r, ranks),
-           "check src_strategy_path_or_dir");
+           "give the strategy that the ranks were saved with as src_strategy_path_or_dir");
     all.push_back(versions_in(of_rank(r)));
   }
   if (is_folder(of_rank(ranks)))

@@ -112,9 +112,14 @@ void transform_share(TransformOptions options, const Strategy& from,
 
 void use_transformed(const RecipeSettings& s, const LlamaConfig& config, Groups& groups,
                      RecipeLog& log, std::optional<WeightSource>& weights) {
-  // All is read before a folder is moved: it may hold the source's strategy.
-  const Strategy from = read_strategy(s.src_strategy), to = strategy_of_run(s, config);
-  const std::vector<std::string> files = source_files(s.load_checkpoint, from);
+  const Strategy to = strategy_of_run(s, config);
+  Strategy from;
+  std::vector<std::string> files;
+  // By all ranks before one of them moves a folder: it may hold the source's strategy.
+  run_together(groups.world, [&] {
+    from = read_strategy(s.src_strategy);
+    files = source_files(s.load_checkpoint, from);
+  });
   if (files.empty()) {
     log.info("auto_trans_ckpt: these weights are no .ckpt files and are cut while they load");
     return;

@@ -102,7 +102,8 @@ std::optional<WeightSource> open_weights(const RecipeSettings& s) {
                          "weights: {}: no folder rank_0, but src_strategy_path_or_dir has {} "
                          "ranks; try: the folder that holds rank_0, rank_1, ...",
                          s.load_checkpoint, strategy.ranks());
-  if (!ranked || ranks == 1) return WeightSource::open(s.load_checkpoint, given);
+  const bool sliced = is_folder(join_path(s.load_checkpoint, "rank_1"));
+  if (!sliced || ranks == 1) return WeightSource::open(s.load_checkpoint, given);
   WeightSource own =
       WeightSource::open_slices(s.load_checkpoint, strategy_of_run(s, given), given);
   for (const Param& p : llama_params(given)) {

@@ -11,7 +11,8 @@
 namespace cria::recipe {
 
 /// The weights of load_checkpoint; nothing when that is empty. A .ckpt takes its shape from the configuration. Slices of several
-/// ranks (`rank_N/*.ckpt`) are read as src_strategy says; without it they must be of the run's own layout. Throws as
+/// ranks (`rank_N/*.ckpt`) are read as src_strategy says; without it those of more than one
+/// rank must be of the run's own layout. Throws as
 /// WeightSource does, and MismatchError when weights and strategy do not belong together.
 std::optional<WeightSource> open_weights(const RecipeSettings& settings);
 

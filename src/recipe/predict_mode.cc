@@ -161,25 +161,21 @@ void write_results(const RecipeSettings& s, const std::vector<std::string>& answ
   if (repeat_result) log.info(result);
 }
 
-ModelPart part_of_predict(const RecipeSettings& s, const LlamaConfig& config,
-                          const RankGrid& grid) {
-  require(grid.pp == 1,
-          "run: predict has no pipeline, but pipeline_stage is {}; try: --pp 1 and --mp {}, which "
-          "divides every layer",
-          grid.pp, grid.pp * grid.tp);
-  return part_of(config, grid, pipeline_settings(s.parallel, config, s.model.seq_length));
-}
-
 }  // namespace
 
 int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log,
                 bool repeat_result) {
+  require(s.parallel.pp == 1,
+          "run: predict has no pipeline, but pipeline_stage is {}; try: --pp 1 and --mp {}, which "
+          "divides every layer",
+          s.parallel.pp, s.parallel.pp * s.parallel.tp);
   Groups groups(transport, grid_of_run(s, transport), waiting_of_run(s));
   const std::vector<std::string> texts = all_prompts(s.predict.prompts);
   std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: predict needs weights; try: --load_checkpoint");
   const LlamaConfig config = model_config(s, &*weights);
-  const ModelPart part = part_of_predict(s, config, groups.grid);
+  const ModelPart part = part_of(config, groups.grid,
+                                 pipeline_settings(s.parallel, config, s.model.seq_length));
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(s, &*weights);
   require(tokenizer != nullptr, "run: {}: no tokenizer beside the weights; try: --vocab_file",
           s.load_checkpoint);
