@@ -64,7 +64,8 @@ std::vector<std::map<Version, std::string>> all_versions(const std::string& fold
 
 std::vector<std::string> files_of_ranks(const std::string& folder, int64_t ranks) {
   const auto all = all_versions(folder, ranks);
-  const bool one_each = std::ranges::all_of(all, [](const auto& files) { return files.size() == 1; });
+  const bool one_each =
+      std::ranges::all_of(all, [](const auto& files) { return files.size() == 1; });
   std::vector<Version> common;
   for (const auto& [version, path] : all[0])
     if (std::ranges::all_of(all, [&](const auto& files) { return files.contains(version); }))
@@ -80,7 +81,8 @@ std::vector<std::string> files_of_ranks(const std::string& folder, int64_t ranks
          "leave one file of the same step in each rank_N");
   const Version& newest = common.back();
   if (std::get<0>(newest) < 0 && common.size() > 1)
-    fail(join_path(folder, "rank_0"), fmt::format("{} .ckpt files and no steps in their names", common.size()),
+    fail(join_path(folder, "rank_0"),
+         fmt::format("{} .ckpt files and no steps in their names", common.size()),
          "leave one file in each rank_N");
   std::vector<std::string> paths;
   for (const auto& files : all) paths.push_back(files.at(newest));

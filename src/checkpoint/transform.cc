@@ -131,8 +131,7 @@ class Transformer {
       const std::string folder = join_path(options_.dst, fmt::format("rank_{}", rank));
       folders.make(folder);
       paths.push_back(join_path(folder, fmt::format("{}{}.ckpt", options_.prefix, rank)));
-      writers.push_back(
-          make_mindspore_ckpt_writer(paths.back(), shares_[i].infos, write_options_));
+      writers.push_back(make_mindspore_ckpt_writer(paths.back(), shares_[i].infos, write_options_));
     }
     ThreadPool pool(std::min<int>(options_.threads, static_cast<int>(shares_.size())));
     pool.parallel_for(std::ssize(shares_), [&](int64_t i) {

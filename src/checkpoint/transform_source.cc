@@ -121,7 +121,8 @@ TransformSource::TransformSource(const std::vector<std::string>& paths, const St
   for (const std::string& path : paths) {
     files_.push_back(std::make_unique<File>());
     files_.back()->path = path;
-    if (verify == Verify::at_once) std::call_once(files_.back()->verified, check_side_manifest, path);
+    if (verify == Verify::at_once)
+      std::call_once(files_.back()->verified, check_side_manifest, path);
     files_.back()->reader = open_mindspore_ckpt(path);
   }
   std::unordered_set<std::string> names, text_names;
@@ -186,12 +187,12 @@ void TransformSource::gather_pieces(Tensor& tensor, uint32_t stage,
                              escaped(name, 80), name_of(found.dtype), fmt::join(found.shape, ", "),
                              first_rank, name_of(tensor.info.dtype), fmt::join(shape, ", ")));
     Part part = part_of(layout, tensor.info.shape, static_cast<int64_t>(i), name);
-    if (seen.insert(part.begin).second) tensor.pieces.push_back({first_rank + i, *index, std::move(part)});
+    if (seen.insert(part.begin).second)
+      tensor.pieces.push_back({first_rank + i, *index, std::move(part)});
   }
 }
 
-void TransformSource::read(const Tensor& tensor, const Part& part,
-                           std::span<std::byte> out) const {
+void TransformSource::read(const Tensor& tensor, const Part& part, std::span<std::byte> out) const {
   const int64_t element = block_bytes(tensor.info.dtype);
   Part shared;
   for (const Piece& piece : tensor.pieces) {

@@ -144,10 +144,11 @@ void WeightSource::open_folder(const std::string& folder) {
     return;
   }
   if (is_folder(in("rank_0"))) {
-    require(!is_folder(in("rank_1")),
-            "weights: {}: sliced over several ranks; try: src_strategy_path_or_dir (--src_strategy) "
-            "with the ranks' strategy files, or one rank's .ckpt where each holds everything",
-            folder);
+    require(
+        !is_folder(in("rank_1")),
+        "weights: {}: sliced over several ranks; try: src_strategy_path_or_dir (--src_strategy) "
+        "with the ranks' strategy files, or one rank's .ckpt where each holds everything",
+        folder);
     const auto ranked = files_ending(in("rank_0"), ".ckpt");
     require(!ranked.empty(), "weights: {}: no .ckpt file in rank_0", folder);
     return add_file(open_mindspore_ckpt(newest_ckpt(ranked)));

@@ -26,8 +26,8 @@ namespace cria::cli {
 namespace {
 
 struct FinetuneFlags {
-  std::string model, data, eval_data, output = "output/finetune", config_path, src_strategy, vocab_file, pad,
-                                      storage = "fp32", dtype, optimizer = "AdamW",
+  std::string model, data, eval_data, output = "output/finetune", config_path, src_strategy,
+                                      vocab_file, pad, storage = "fp32", dtype, optimizer = "AdamW",
                                       schedule = "cosine", export_dtype = "bf16";
   int64_t seq_length = 1024, threads = 0, seed = 0;
   std::optional<int64_t> total_steps;

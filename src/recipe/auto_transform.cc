@@ -81,7 +81,8 @@ void write_strategies(const RecipeSettings& s, const LlamaConfig& config, const 
     if (rank != 0) return;
     bool same = !is_file(path_of(ranks));
     for (int r = 0; same && r < ranks; ++r)
-      same = is_file(path_of(r)) && read_text(path_of(r)) == text_of(strategy_of_rank(s, config, r));
+      same =
+          is_file(path_of(r)) && read_text(path_of(r)) == text_of(strategy_of_rank(s, config, r));
     if (!same) move_aside(folder, log);
   });
   run_together(groups.world, [&] {
@@ -104,8 +105,8 @@ void transform_share(TransformOptions options, const Strategy& from,
     shown = percent;
   };
   transform_checkpoint(options, from, files, to);
-  write_file(join_path(options.dst, fmt::format("transform_succeed_rank_{}.txt", options.first_rank)),
-             "");
+  write_file(
+      join_path(options.dst, fmt::format("transform_succeed_rank_{}.txt", options.first_rank)), "");
 }
 
 }  // namespace
@@ -134,12 +135,19 @@ void use_transformed(const RecipeSettings& s, const LlamaConfig& config, Groups&
     if (rank == 0) move_aside(folder, log);
   });
   const int64_t each = to.ranks() / s.transform_processes;
-  run_together(groups.world, [&] {
-    if (rank % each == 0)
-      transform_share(
-          {.src = s.load_checkpoint, .dst = folder, .first_rank = rank, .rank_count = each}, from,
-          files, to, log);
-  });
+  try {
+    run_together(groups.world, [&] {
+      if (rank % each == 0)
+        transform_share(
+            {.src = s.load_checkpoint, .dst = folder, .first_rank = rank, .rank_count = each}, from,
+            files, to, log);
+    });
+  } catch (...) {
+    // The files of ranks that succeeded: half a checkpoint, all of this run.
+    std::error_code ignored;
+    if (rank == 0) fs::remove_all(folder, ignored);
+    throw;
+  }
   groups.shared.settings.deadline = deadline;
   log.info(fmt::format("The transformed checkpoint is {}", folder));
   weights = WeightSource::open_slices(folder, to, config);

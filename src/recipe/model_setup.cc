@@ -104,8 +104,7 @@ std::optional<WeightSource> open_weights(const RecipeSettings& s) {
                          s.load_checkpoint, strategy.ranks());
   const bool sliced = is_folder(join_path(s.load_checkpoint, "rank_1"));
   if (!sliced || ranks == 1) return WeightSource::open(s.load_checkpoint, given);
-  WeightSource own =
-      WeightSource::open_slices(s.load_checkpoint, strategy_of_run(s, given), given);
+  WeightSource own = WeightSource::open_slices(s.load_checkpoint, strategy_of_run(s, given), given);
   for (const Param& p : llama_params(given)) {
     const auto index = own.find(p.name);
     require<MismatchError>(!index || own.tensors()[*index].shape == p.shape,

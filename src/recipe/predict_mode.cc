@@ -145,8 +145,8 @@ std::vector<std::string> gathered(const std::vector<std::string>& mine, Groups& 
   return all;
 }
 
-void write_results(const RecipeSettings& s, const std::vector<std::string>& answers,
-                   RecipeLog& log, bool repeat_result) {
+void write_results(const RecipeSettings& s, const std::vector<std::string>& answers, RecipeLog& log,
+                   bool repeat_result) {
   std::vector<std::vector<std::string>> batches;
   const auto batch_size = static_cast<size_t>(s.model.batch_size);
   for (size_t i = 0; i < answers.size(); ++i) {
@@ -163,8 +163,7 @@ void write_results(const RecipeSettings& s, const std::vector<std::string>& answ
 
 }  // namespace
 
-int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log,
-                bool repeat_result) {
+int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, bool repeat_result) {
   require(s.parallel.pp == 1,
           "run: predict has no pipeline, but pipeline_stage is {}; try: --pp 1 and --mp {}, which "
           "divides every layer",
@@ -174,8 +173,8 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log,
   std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: predict needs weights; try: --load_checkpoint");
   const LlamaConfig config = model_config(s, &*weights);
-  const ModelPart part = part_of(config, groups.grid,
-                                 pipeline_settings(s.parallel, config, s.model.seq_length));
+  const ModelPart part =
+      part_of(config, groups.grid, pipeline_settings(s.parallel, config, s.model.seq_length));
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(s, &*weights);
   require(tokenizer != nullptr, "run: {}: no tokenizer beside the weights; try: --vocab_file",
           s.load_checkpoint);
@@ -204,8 +203,8 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log,
   log.keep();
   const int64_t first = groups.dp.begin(std::ssize(prompts), groups.dp.rank());
   const int64_t end = groups.dp.begin(std::ssize(prompts), groups.dp.rank() + 1);
-  const auto mine = std::span(prompts).subspan(static_cast<size_t>(first),
-                                               static_cast<size_t>(end - first));
+  const auto mine =
+      std::span(prompts).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
   const std::vector<std::string> answers =
       gathered(answer(s, *tokenizer, parameters, mine, g, exec, log), groups);
   if (groups.grid.rank == 0) write_results(s, answers, log, repeat_result);

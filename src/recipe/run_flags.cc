@@ -31,7 +31,7 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.integer("device_id", f.device_id, "accepted without effect");
   flags.integer("mode", f.mode, "accepted without effect: 0 graph, 1 pynative (and no recompute)");
   flags.text("load_checkpoint", f.load_checkpoint, "weights of any format we read");
-  flags.boolean("auto_trans_ckpt", f.auto_trans, 
+  flags.boolean("auto_trans_ckpt", f.auto_trans,
                 "also write the weights anew for this run's layout; any layout loads without");
   flags.texts("predict_data", f.predict_data, "prompts, or one file with a prompt a line");
   flags.text("remote_save_url", f.remote_save_url, "accepted without effect");

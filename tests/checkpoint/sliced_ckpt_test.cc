@@ -133,7 +133,8 @@ TEST_F(SlicedFolder, TheNewestStepThatAllRanksHaveIsTaken) {
 }
 
 TEST_F(SlicedFolder, FilesThatCannotBeToldApartAreRefused) {
-  for (int rank = 0; rank < 4; ++rank) std::filesystem::copy(file(rank, "net.ckpt"), file(rank, "b.ckpt"));
+  for (int rank = 0; rank < 4; ++rank)
+    std::filesystem::copy(file(rank, "net.ckpt"), file(rank, "b.ckpt"));
   expect_refused("rank_0: 2 .ckpt files and no steps in their names");
   for (int rank = 0; rank < 4; ++rank) std::filesystem::remove(file(rank, "b.ckpt"));
   std::filesystem::copy(file(1, "net.ckpt"), file(1, "checkpoint_1.ckpt"));
@@ -178,6 +179,37 @@ TEST_F(SlicedFolder, DamageIsFoundInTheFilesThatAreRead) {
   // The first of two tensor-parallel ranks needs ranks 0 and 2 only.
   EXPECT_NO_THROW(load(0));
   EXPECT_THROW(load(1), FormatError);
+}
+
+// MindSpore cut the whole files; here its slices are read as if they had never been cut.
+TEST(SlicedCkptPeer, WhatMindSporeCutIsReadWhole) {
+  CRIA_NEED_FIXTURES();
+  const std::string dist = fixture("mindspore/dist/");
+  const auto manifest = load_json(dist + "manifest.json");
+  int compared = 0;
+  for (const auto& [name, config] : manifest["configs"].items()) {
+    SCOPED_TRACE(name);
+    const auto whole = open_mindspore_ckpt(dist + config["full"].get<std::string>());
+    const auto sliced =
+        open_sliced_ckpt(dist + name + "/dist", read_strategy(dist + name + "/strategy"));
+    ASSERT_EQ(sliced->tensors().size(), whole->tensors().size());
+    for (size_t i = 0; i < whole->tensors().size(); ++i) {
+      const TensorInfo& info = whole->tensors()[i];
+      const size_t j = sliced->find(info.name).value();
+      ASSERT_EQ(sliced->tensors()[j], info);
+      // In one piece, and from the middle of a row to the middle of another.
+      const auto bytes = static_cast<size_t>(info.size_bytes());
+      const auto element = static_cast<size_t>(block_bytes(info.dtype));
+      for (const size_t skipped : {size_t{0}, bytes > 4 * element ? element : size_t{0}}) {
+        std::vector<std::byte> out(bytes - 2 * skipped);
+        sliced->read(j, skipped, out);
+        EXPECT_EQ(std::memcmp(out.data(), whole->mapped(i).data() + skipped, out.size()), 0)
+            << info.name;
+      }
+      ++compared;
+    }
+  }
+  EXPECT_GT(compared, 100);
 }
 
 }  // namespace

@@ -32,8 +32,8 @@ class MpiRanks : public testing::Test {
   }
   std::string answers(int ranks, const std::string& words) {
     std::filesystem::remove(folder_ / "text_generation_result.txt");
-    Outcome got = llama(ranks, "--run_mode predict --max_length 24 " + words +
-                                   " --predict_data love hate a b c");
+    Outcome got = llama(
+        ranks, "--run_mode predict --max_length 24 " + words + " --predict_data love hate a b c");
     EXPECT_EQ(got.exit, 0) << got.err << test::slurp(folder_ / "logs/worker_0.log");
     return test::slurp(folder_ / "text_generation_result.txt");
   }
@@ -86,14 +86,17 @@ TEST_F(MpiRanks, CommandsOfOneProcessReadTheirSlicesToo) {
   EXPECT_EQ(sliced.out, whole.out);
   ASSERT_EQ(words("convert --input " + slices + " --output {o}/a").exit, 0);
   ASSERT_EQ(words("convert --input " + native + " --output {o}/b").exit, 0);
-  EXPECT_EQ(test::slurp(folder_ / "a/model.safetensors"), test::slurp(folder_ / "b/model.safetensors"));
+  EXPECT_EQ(test::slurp(folder_ / "a/model.safetensors"),
+            test::slurp(folder_ / "b/model.safetensors"));
   const std::string probe = " --input {i}/probe.safetensors --output {o}/";
   ASSERT_EQ(words("probe --model " + slices + probe + "p.safetensors").exit, 0);
   ASSERT_EQ(words("probe --model " + native + probe + "q.safetensors").exit, 0);
   EXPECT_EQ(test::slurp(folder_ / "p.safetensors"), test::slurp(folder_ / "q.safetensors"));
   // Without the strategy they are no whole model, and one rank's file is none either.
-  const Outcome bare = words("generate --model {o}/output/checkpoint_network --config "
-                             "{i}/config.json" + rest);
+  const Outcome bare = words(
+      "generate --model {o}/output/checkpoint_network --config "
+      "{i}/config.json" +
+      rest);
   EXPECT_EQ(bare.exit, 2);
   EXPECT_THAT(bare.err, HasSubstr("--src_strategy"));
 }
