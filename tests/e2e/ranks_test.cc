@@ -57,6 +57,33 @@ TEST_F(MpiRanks, AnswerAsOneRankDoes) {
         << layout;
 }
 
+TEST_F(MpiRanks, EvaluateAsOneRankDoes) {
+  const auto metric = [&](int ranks, const std::string& layout) {
+    const Outcome got =
+        llama(ranks,
+              "--run_mode eval --load_checkpoint {i}/tiny --eval_dataset {i}/rows.mindrecord "
+              "--eval_dataset.input_columns [\"input_ids\"] " +
+                  layout);
+    EXPECT_EQ(got.exit, 0) << got.err;
+    const std::string begin = "'loss': ";
+    const size_t at = got.out.find(begin);
+    return at == std::string::npos ? -1 : std::stod(got.out.substr(at + begin.size()));
+  };
+  const double alone = metric(1, "");
+  ASSERT_GT(alone, 0);
+  EXPECT_EQ(metric(2, "--use_parallel True --dp 2"), alone);
+  EXPECT_EQ(metric(2, "--use_parallel True --pp 2 --micro_batch_num 2"), alone);
+  EXPECT_NEAR(metric(2, "--use_parallel True --mp 2"), alone, 1e-5);
+}
+
+TEST_F(MpiRanks, PredictionWithStagesIsRefusedByName) {
+  const Outcome got = llama(2,
+                            "--run_mode predict --load_checkpoint {i}/tiny --predict_data x "
+                            "--use_parallel True --pp 2 --micro_batch_num 2");
+  EXPECT_EQ(got.exit, 2) << got.out;
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "text_generation_result.txt"));
+}
+
 TEST_F(MpiRanks, WhatTheySaveLoadsEverywhereWithItsStrategy) {
   train();
   const std::string slices =
