@@ -200,13 +200,13 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
   ParamArena parameters(config, s.model.param, part);
   load_parameters(*weights, parameters, pool);
-  log.keep();
   const int64_t first = groups.dp.begin(std::ssize(prompts), groups.dp.rank());
   const int64_t end = groups.dp.begin(std::ssize(prompts), groups.dp.rank() + 1);
   const auto mine =
       std::span(prompts).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
   const std::vector<std::string> answers =
       gathered(answer(s, *tokenizer, parameters, mine, g, exec, log), groups);
+  log.keep();
   if (groups.grid.rank == 0) write_results(s, answers, log, repeat_result);
   return 0;
 }
