@@ -4,18 +4,18 @@
 
 namespace cria {
 
-std::vector<RecipeParam> recipe_params(const ParamArena& arena) {
+namespace {
+
+std::vector<RecipeParam> recipe_params(const std::vector<Param>& params, const ParamIndex& index,
+                                       const ModelPart& part) {
   std::vector<RecipeParam> out;
-  for (size_t i = 0; i < arena.params().size(); ++i) {
-    const Param& p = arena.params()[i];
+  for (size_t i = 0; i < params.size(); ++i) {
+    const Param& p = params[i];
     if (!p.copy) out.push_back({to_dialect(Dialect::mindformers, p.name), static_cast<int64_t>(i)});
   }
-  if (arena.index().tied() && arena.part().head)
-    out.push_back({"lm_head.weight", arena.index().lm_head()});
+  if (index.tied() && part.head) out.push_back({"lm_head.weight", index.lm_head()});
   return out;
 }
-
-namespace {
 
 /// The devices of a stage as a grid. Dims are counted from the right, and those of one device are left out, as MindSpore does.
 struct StageGrid {
@@ -58,18 +58,18 @@ StrategyOperator operator_of(const RecipeParam& named, const Param& p, int tp_di
   return {"MatMul_" + named.name, stage, {{dp, cols}, {rows, cols}}};
 }
 
-}  // namespace
-
-StrategyFile part_strategy(const ParamArena& state, const RankGrid& rank_grid) {
+/// `params` have the boxes of the rank's optimizer state.
+StrategyFile part_strategy(const LlamaConfig& config, const ModelPart& part,
+                           const std::vector<Param>& params, const RankGrid& rank_grid) {
   const StageGrid grid(rank_grid);
   // Without the cut over data-parallel ranks: what is not whole then is cut by tensor parallelism.
-  const std::vector<Param> uncut = part_params(state.config(), state.part());
-  const std::vector<RecipeParam> named = recipe_params(state);
+  const std::vector<Param> uncut = part_params(config, part);
+  const std::vector<RecipeParam> named = recipe_params(params, ParamIndex(config, part), part);
   StrategyFile file;
   for (const char* group : {"", "adam_m.", "adam_v."}) {
     for (const RecipeParam& r : named) {
       const auto i = static_cast<size_t>(r.index);
-      const Param& p = state.params()[i];
+      const Param& p = params[i];
       const int tp_dim = uncut[i].whole() ? -1 : p.tp_dim;
       file.layouts.emplace_back(group + r.name, layout_of(p, tp_dim, grid));
       if (*group == '\0') {
@@ -79,6 +79,21 @@ StrategyFile part_strategy(const ParamArena& state, const RankGrid& rank_grid) {
     }
   }
   return file;
+}
+
+}  // namespace
+
+std::vector<RecipeParam> recipe_params(const ParamArena& arena) {
+  return recipe_params(arena.params(), arena.index(), arena.part());
+}
+
+StrategyFile part_strategy(const ParamArena& state, const RankGrid& grid) {
+  return part_strategy(state.config(), state.part(), state.params(), grid);
+}
+
+StrategyFile part_strategy(const LlamaConfig& config, const ModelPart& part,
+                           const OptimizerShard& shard, const RankGrid& grid) {
+  return part_strategy(config, part, part_params(config, part, shard), grid);
 }
 
 }  // namespace cria

@@ -24,5 +24,8 @@ std::vector<RecipeParam> recipe_params(const ParamArena& arena);
 /// The layout of every weight and both its moments (`adam_m.`, `adam_v.`) on the ranks of this pipeline stage, as
 /// docs/formats/strategy.md has it. `state` is an arena of the rank's optimizer state, whose boxes are cut as the files are.
 StrategyFile part_strategy(const ParamArena& state, const RankGrid& grid);
+/// The same for a rank of which nothing is in memory.
+StrategyFile part_strategy(const LlamaConfig& config, const ModelPart& part,
+                           const OptimizerShard& shard, const RankGrid& grid);
 
 }  // namespace cria

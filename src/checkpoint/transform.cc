@@ -110,8 +110,9 @@ class NewFolders {
 class Transformer {
  public:
   Transformer(const TransformOptions& options, const TransformSource& source, const Strategy& to)
-      : options_(options) {
-    for (int64_t rank = 0; rank < to.ranks(); ++rank) {
+      : options_(options), source_(source) {
+    const int64_t count = options.rank_count == 0 ? to.ranks() : options.rank_count;
+    for (int64_t rank = options.first_rank; rank < options.first_rank + count; ++rank) {
       shares_.push_back(share_of(rank, source, to));
       total_ += static_cast<int64_t>(shares_.back().items.size());
     }
@@ -125,18 +126,17 @@ class Transformer {
     std::vector<std::string> paths;
     std::vector<std::unique_ptr<TensorWriter>> writers;
     folders.make(options_.dst);
-    for (size_t rank = 0; rank < shares_.size(); ++rank) {
+    for (size_t i = 0; i < shares_.size(); ++i) {
+      const int64_t rank = options_.first_rank + static_cast<int64_t>(i);
       const std::string folder = join_path(options_.dst, fmt::format("rank_{}", rank));
       folders.make(folder);
       paths.push_back(join_path(folder, fmt::format("{}{}.ckpt", options_.prefix, rank)));
-      writers.push_back(
-          make_mindspore_ckpt_writer(paths.back(), shares_[rank].infos, write_options_));
+      writers.push_back(make_mindspore_ckpt_writer(paths.back(), shares_[i].infos, write_options_));
     }
     ThreadPool pool(std::min<int>(options_.threads, static_cast<int>(shares_.size())));
-    pool.parallel_for(static_cast<int64_t>(shares_.size()), [&](int64_t rank) {
-      const auto r = static_cast<size_t>(rank);
-      for (const Share::Item& item : shares_[r].items) {
-        write_tensor(item, *writers[r]);
+    pool.parallel_for(std::ssize(shares_), [&](int64_t i) {
+      for (const Share::Item& item : shares_[static_cast<size_t>(i)].items) {
+        write_tensor(item, *writers[static_cast<size_t>(i)]);
         report();
       }
     });
@@ -148,7 +148,7 @@ class Transformer {
 
  private:
   // In slabs of rows, so that a large tensor is never whole in memory.
-  static void write_tensor(const Share::Item& item, TensorWriter& writer) {
+  void write_tensor(const Share::Item& item, TensorWriter& writer) const {
     const Part& part = item.part;
     const TensorInfo slice{.dtype = item.tensor->info.dtype, .shape = part.size};
     const int64_t rows = part.size.empty() ? 1 : part.size[0];
@@ -163,7 +163,7 @@ class Transformer {
         slab.size[0] = count;
       }
       bytes.resize(static_cast<size_t>(count * row_bytes));
-      TransformSource::read(*item.tensor, slab, bytes);
+      source_.read(*item.tensor, slab, bytes);
       writer.write(bytes);
     }
   }
@@ -175,6 +175,7 @@ class Transformer {
   }
 
   const TransformOptions& options_;
+  const TransformSource& source_;
   MindsporeWriteOptions write_options_;
   std::vector<Share> shares_;
   std::mutex mutex_;
@@ -188,8 +189,15 @@ void transform_checkpoint(const TransformOptions& options) {
   require(!options.dst.empty(), "transform: no destination; try: --dst_ckpt_dir FOLDER");
   const Strategy from = read_strategy(options.src_strategy);
   const Strategy to = read_strategy(options.dst_strategy);
+  transform_checkpoint(options, from, files_to_transform(options.src, from.ranks()), to);
+}
+
+void transform_checkpoint(const TransformOptions& options, const Strategy& from,
+                          const std::vector<std::string>& files, const Strategy& to) {
   check_options(options, from, to);
-  const TransformSource source(options.src, from);
+  // Several that share the work need not all read all files.
+  using enum TransformSource::Verify;
+  const TransformSource source(files, from, options.rank_count == 0 ? at_once : on_first_use);
   check_some_known(source, from, to, options);
   Transformer(options, source, to).run();
 }

@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
+
+#include "checkpoint/strategy.h"
 
 namespace cria {
 
@@ -18,6 +21,8 @@ struct TransformOptions {
   std::string prefix = "checkpoint_";
   /// Ranks written at the same time.
   int threads = 1;
+  /// Only destination ranks [first_rank, first_rank + rank_count); 0: all. Others may be written by others at the same time.
+  int64_t first_rank = 0, rank_count = 0;
   /// Called after each tensor of each rank, from any thread but never twice at once.
   std::function<void(int64_t done, int64_t total)> progress;
 };
@@ -31,5 +36,8 @@ struct TransformOptions {
 /// Throws UsageError, FormatError, IoError, and MismatchError when strategies and checkpoint do not
 /// belong together.
 void transform_checkpoint(const TransformOptions& options);
+/// The same with everything at hand: strategies in place of their paths, and the .ckpt of every rank of the source.
+void transform_checkpoint(const TransformOptions& options, const Strategy& from,
+                          const std::vector<std::string>& files, const Strategy& to);
 
 }  // namespace cria

@@ -72,8 +72,8 @@ int64_t place(const std::vector<int64_t>& at, const Part& box) {
 }
 
 // Copies `shared`, which lies in the piece and in `to`, in runs that are contiguous in both.
-void copy_shared(const TransformSource::Piece& piece, const Part& to, const Part& shared,
-                 int64_t element_bytes, std::span<std::byte> out) {
+void copy_shared(const MindsporeReader& file, const TransformSource::Piece& piece, const Part& to,
+                 const Part& shared, int64_t element_bytes, std::span<std::byte> out) {
   size_t outer = shared.size.size();
   int64_t run = element_bytes;
   while (outer > 0) {
@@ -83,7 +83,7 @@ void copy_shared(const TransformSource::Piece& piece, const Part& to, const Part
   }
   std::vector<int64_t> at = shared.begin;
   while (true) {
-    piece.file->read(
+    file.read(
         piece.index, static_cast<uint64_t>(place(at, piece.part) * element_bytes),
         out.subspan(static_cast<size_t>(place(at, to) * element_bytes), static_cast<size_t>(run)));
     size_t d = outer;
@@ -97,42 +97,54 @@ void copy_shared(const TransformSource::Piece& piece, const Part& to, const Part
 
 }  // namespace
 
-TransformSource::TransformSource(const std::string& path, const Strategy& strategy)
-    : strategy_(strategy) {
-  open_files(path);
-  std::unordered_set<std::string> names, text_names;
-  for (size_t rank = 0; rank < files_.size(); ++rank) {
-    for (const TensorInfo& info : files_[rank]->tensors()) {
-      if (names.insert(info.name).second) add_tensor(info, rank);
-    }
-    for (const MindsporeText& text : files_[rank]->texts()) {
-      if (text_names.insert(text.first).second) texts_.push_back(text);
-    }
-  }
-  for (const MindsporeText& text : texts_) {
-    if (names.contains(text.first))
-      fail(path, fmt::format("\"{}\" is a text on one rank and a tensor on another",
-                             escaped(text.first, 80)));
-  }
-}
-
-void TransformSource::open_files(const std::string& path) {
+std::vector<std::string> files_to_transform(const std::string& path, int64_t ranks) {
   if (!is_file(path) && !is_folder(path))
     throw IoError(describe({.what = "transform",
                             .path = path,
                             .reason = "no such file or folder",
                             .hint = "check --src_ckpt_dir"}));
-  const int64_t ranks = strategy_.ranks();
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    paths_.push_back(checkpoint_of_rank(path, rank, ranks));
-    check_side_manifest(paths_.back());
-    files_.push_back(open_mindspore_ckpt(paths_.back()));
-  }
+  std::vector<std::string> paths;
+  for (int64_t rank = 0; rank < ranks; ++rank)
+    paths.push_back(checkpoint_of_rank(path, rank, ranks));
   if (is_folder(path) && is_folder(rank_folder(path, ranks)))
     fail(path,
          fmt::format("a folder rank_{0}, but the source strategy has {0} rank{1}", ranks,
                      ranks == 1 ? "" : "s"),
          "give the strategy that the source was saved with");
+  return paths;
+}
+
+TransformSource::TransformSource(const std::vector<std::string>& paths, const Strategy& strategy,
+                                 Verify verify)
+    : strategy_(strategy) {
+  check(std::ssize(paths) == strategy.ranks(), "every rank has a file");
+  for (const std::string& path : paths) {
+    files_.push_back(std::make_unique<File>());
+    files_.back()->path = path;
+    if (verify == Verify::at_once)
+      std::call_once(files_.back()->verified, check_side_manifest, path);
+    files_.back()->reader = open_mindspore_ckpt(path);
+  }
+  std::unordered_set<std::string> names, text_names;
+  for (size_t rank = 0; rank < files_.size(); ++rank) {
+    for (const TensorInfo& info : files_[rank]->reader->tensors()) {
+      if (names.insert(info.name).second) add_tensor(info, rank);
+    }
+    for (const MindsporeText& text : files_[rank]->reader->texts()) {
+      if (text_names.insert(text.first).second) texts_.push_back(text);
+    }
+  }
+  for (const MindsporeText& text : texts_) {
+    if (names.contains(text.first))
+      fail(paths[0], fmt::format("\"{}\" is a text on one rank and a tensor on another",
+                                 escaped(text.first, 80)));
+  }
+}
+
+const MindsporeReader& TransformSource::verified(size_t rank) const {
+  const File& file = *files_[rank];
+  std::call_once(file.verified, check_side_manifest, file.path);
+  return *file.reader;
 }
 
 void TransformSource::add_tensor(const TensorInfo& first, size_t rank) {
@@ -142,8 +154,8 @@ void TransformSource::add_tensor(const TensorInfo& first, size_t rank) {
   if (placement != nullptr) {
     gather_pieces(tensor, placement->begin()->first, placement->begin()->second);
   } else {
-    const MindsporeReader& file = *files_[rank];
-    tensor.pieces.push_back({&file, *file.find(first.name), whole(first.shape)});
+    const size_t index = files_[rank]->reader->find(first.name).value();
+    tensor.pieces.push_back({rank, index, whole(first.shape)});
   }
   tensors_.push_back(std::move(tensor));
 }
@@ -155,8 +167,8 @@ void TransformSource::gather_pieces(Tensor& tensor, uint32_t stage,
   std::vector<int64_t> shape;  // of a piece
   const auto first_rank = static_cast<size_t>(stage * strategy_.devices);
   for (size_t i = 0; i < static_cast<size_t>(strategy_.devices); ++i) {
-    const MindsporeReader& file = *files_[first_rank + i];
-    const std::string& path = paths_[first_rank + i];
+    const MindsporeReader& file = *files_[first_rank + i]->reader;
+    const std::string& path = files_[first_rank + i]->path;
     const auto index = file.find(name);
     if (!index) fail(path, fmt::format("parameter \"{}\" is missing", escaped(name, 80)));
     const TensorInfo& found = file.tensors()[*index];
@@ -175,16 +187,23 @@ void TransformSource::gather_pieces(Tensor& tensor, uint32_t stage,
                              escaped(name, 80), name_of(found.dtype), fmt::join(found.shape, ", "),
                              first_rank, name_of(tensor.info.dtype), fmt::join(shape, ", ")));
     Part part = part_of(layout, tensor.info.shape, static_cast<int64_t>(i), name);
-    if (seen.insert(part.begin).second) tensor.pieces.push_back({&file, *index, std::move(part)});
+    if (seen.insert(part.begin).second)
+      tensor.pieces.push_back({first_rank + i, *index, std::move(part)});
   }
 }
 
-void TransformSource::read(const Tensor& tensor, const Part& part, std::span<std::byte> out) {
+void TransformSource::read(const Tensor& tensor, const Part& part, std::span<std::byte> out) const {
   const int64_t element = block_bytes(tensor.info.dtype);
   Part shared;
   for (const Piece& piece : tensor.pieces) {
-    if (intersect(piece.part, part, shared)) copy_shared(piece, part, shared, element, out);
+    if (intersect(piece.part, part, shared))
+      copy_shared(verified(piece.rank), piece, part, shared, element, out);
   }
+}
+
+std::span<const std::byte> TransformSource::mapped(const Tensor& tensor) const {
+  if (tensor.pieces.size() != 1) return {};
+  return verified(tensor.pieces[0].rank).mapped(tensor.pieces[0].index);
 }
 
 }  // namespace cria

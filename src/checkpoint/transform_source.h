@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,11 +15,15 @@
 
 namespace cria {
 
+/// The .ckpt of every rank. `path` is a folder of rank_N folders, or for one rank also a .ckpt file or its folder. A rank folder's
+/// last .ckpt in lexical order counts, as for MindSpore. Throws IoError, and MismatchError when ranks are missing or left over.
+std::vector<std::string> files_to_transform(const std::string& path, int64_t ranks);
+
 class TransformSource {
  public:
   struct Piece {
-    const MindsporeReader* file = nullptr;
-    size_t index = 0;  // of the tensor in its file
+    size_t rank = 0;
+    size_t index = 0;  // of the tensor in its rank's file
     Part part;         // of the whole tensor
   };
   struct Tensor {
@@ -29,26 +34,35 @@ class TransformSource {
     bool listed = false;
   };
 
-  /// `path` is a folder of rank_N folders, or for one rank also a .ckpt file or its folder. A rank
-  /// folder's last .ckpt in lexical order counts. Everything is checked here: throws IoError,
-  /// FormatError, and MismatchError when ranks are missing or files do not fit the strategy.
-  TransformSource(const std::string& path, const Strategy& strategy);
+  /// When files are compared with the sums beside them.
+  enum class Verify { at_once, on_first_use };
+
+  /// Of each rank its file. `strategy` outlives the object. The structure is checked here: throws IoError, FormatError, and
+  /// MismatchError when files do not fit the strategy.
+  TransformSource(const std::vector<std::string>& paths, const Strategy& strategy, Verify verify);
 
   /// In file order of the ranks, stage by stage.
   [[nodiscard]] const std::vector<Tensor>& tensors() const { return tensors_; }
   [[nodiscard]] const std::vector<MindsporeText>& texts() const { return texts_; }
 
-  /// Fills `out` with the elements of box `part` of a tensor, in C order.
-  static void read(const Tensor& tensor, const Part& part, std::span<std::byte> out);
+  /// Fills `out` with the elements of box `part` of a tensor, in C order. Thread-safe.
+  void read(const Tensor& tensor, const Part& part, std::span<std::byte> out) const;
+  /// The tensor's bytes where they lie in one piece of one file, else empty.
+  [[nodiscard]] std::span<const std::byte> mapped(const Tensor& tensor) const;
 
  private:
-  void open_files(const std::string& path);
+  struct File {
+    std::string path;
+    std::unique_ptr<MindsporeReader> reader;
+    mutable std::once_flag verified;
+  };
+  /// The rank's file, compared with its sums.
+  [[nodiscard]] const MindsporeReader& verified(size_t rank) const;
   void add_tensor(const TensorInfo& first, size_t rank);
   void gather_pieces(Tensor& tensor, uint32_t stage, const ParamLayout& layout) const;
 
   const Strategy& strategy_;
-  std::vector<std::unique_ptr<MindsporeReader>> files_;  // by rank
-  std::vector<std::string> paths_;
+  std::vector<std::unique_ptr<File>> files_;  // by rank
   std::vector<Tensor> tensors_;
   std::vector<MindsporeText> texts_;
 };

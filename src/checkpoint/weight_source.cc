@@ -66,20 +66,21 @@ DType WeightSource::main_dtype() const {
 }
 
 void WeightSource::read_piece_rows(const Place& place, const Piece& piece, int64_t begin,
-                                   int64_t count, int64_t cols, DType stored, DType dtype,
-                                   std::byte* out, int64_t out_stride) const {
-  const int64_t row_bytes = bytes_of(stored, cols);
+                                   int64_t count, const Columns& columns, DType stored, DType dtype,
+                                   std::byte* out, int64_t out_stride) {
+  const int64_t row_bytes = bytes_of(stored, columns.all), cols = columns.count;
   const std::span<const std::byte> all = piece.file->mapped(piece.index);
   static thread_local std::vector<std::byte> staging;
   // Rows that lie side by side on both sides go as one run; otherwise row by row.
-  const bool whole = place.pair_head_dim == 0 && out_stride == bytes_of(dtype, cols);
+  const bool whole =
+      place.pair_head_dim == 0 && cols == columns.all && out_stride == bytes_of(dtype, cols);
   const int64_t run_rows = whole ? std::max<int64_t>(1, kChunk / std::max<int64_t>(1, cols)) : 1;
   for (int64_t r = 0; r < count; r += run_rows) {
     const int64_t rows = std::min(run_rows, count - r);
     const int64_t from =
         place.pair_head_dim == 0 ? begin + r : paired_row(begin + r, place.pair_head_dim);
-    const auto offset = static_cast<uint64_t>(from * row_bytes);
-    const auto size = static_cast<size_t>(rows * row_bytes);
+    const auto offset = static_cast<uint64_t>(from * row_bytes + bytes_of(stored, columns.first));
+    const auto size = static_cast<size_t>(bytes_of(stored, rows * cols));
     std::span<const std::byte> bytes;
     if (!all.empty()) {
       bytes = all.subspan(offset, size);
@@ -103,12 +104,12 @@ void WeightSource::read_rows(size_t index, int64_t begin, int64_t count, DType d
         "the buffer is exactly the rows");
   const int64_t stride = bytes_of(dtype, cols);
   if (place.pieces.size() == 1) {
-    read_piece_rows(place, place.pieces[0], begin, count, cols, info.dtype, dtype, out.data(),
-                    stride);
+    read_piece_rows(place, place.pieces[0], begin, count, {cols, 0, cols}, info.dtype, dtype,
+                    out.data(), stride);
   } else if (place.dim == 1) {
     const int64_t part = cols / static_cast<int64_t>(place.pieces.size());
     for (size_t p = 0; p < place.pieces.size(); ++p) {
-      read_piece_rows(place, place.pieces[p], begin, count, part, info.dtype, dtype,
+      read_piece_rows(place, place.pieces[p], begin, count, {part, 0, part}, info.dtype, dtype,
                       out.data() + bytes_of(dtype, static_cast<int64_t>(p) * part), stride);
     }
   } else {
@@ -118,11 +119,33 @@ void WeightSource::read_rows(size_t index, int64_t begin, int64_t count, DType d
       const int64_t shard = (begin + done) / part;
       const int64_t first = (begin + done) % part;
       const int64_t n = std::min(part - first, count - done);
-      read_piece_rows(place, place.pieces[static_cast<size_t>(shard)], first, n, cols, info.dtype,
-                      dtype, out.data() + done * stride, stride);
+      read_piece_rows(place, place.pieces[static_cast<size_t>(shard)], first, n, {cols, 0, cols},
+                      info.dtype, dtype, out.data() + done * stride, stride);
       done += n;
     }
   }
+}
+
+void WeightSource::read_box(size_t index, int64_t begin, int64_t count, int64_t col, int64_t cols,
+                            DType dtype, std::span<std::byte> out) const {
+  const TensorInfo& info = tensors_[index];
+  const Place& place = places_[index];
+  const int64_t all = info.shape.back();
+  if (cols == all) return read_rows(index, begin, count, dtype, out);
+  check(col >= 0 && cols >= 0 && col + cols <= all, "columns are inside their tensor");
+  check(std::ssize(out) == bytes_of(dtype, count * cols), "the buffer is exactly the box");
+  const int64_t stride = bytes_of(dtype, cols);
+  if (place.pieces.size() == 1 && !is_quantised(info.dtype)) {
+    read_piece_rows(place, place.pieces[0], begin, count, {all, col, cols}, info.dtype, dtype,
+                    out.data(), stride);
+    return;
+  }
+  std::vector<std::byte> rows(static_cast<size_t>(bytes_of(dtype, count * all)));
+  read_rows(index, begin, count, dtype, rows);
+  const int64_t row_bytes = bytes_of(dtype, all);
+  for (int64_t r = 0; r < count; ++r)
+    std::memcpy(out.data() + r * stride, rows.data() + r * row_bytes + bytes_of(dtype, col),
+                static_cast<size_t>(stride));
 }
 
 bool looks_tied(const WeightSource& source) {
@@ -144,24 +167,6 @@ bool looks_tied(const WeightSource& source) {
   }
   return true;
 }
-
-namespace {
-
-/// Rows [begin, begin + rows.rows) of a parameter's box. Rows cut in columns are read whole and cut here.
-void read_box(const WeightSource& source, size_t index, const Param& p, int64_t begin, View rows) {
-  const int64_t first = p.first_row() + begin;
-  if (p.cols() == p.shape.back()) {
-    source.read_rows(index, first, rows.rows, rows.dtype, bytes_of(rows));
-    return;
-  }
-  Tensor whole(rows.dtype, rows.rows, p.shape[1]);
-  source.read_rows(index, first, rows.rows, rows.dtype, whole.bytes());
-  const View mine = whole.view().col_range(p.begin[1], p.cols());
-  for (int64_t r = 0; r < rows.rows; ++r)
-    std::memcpy(rows.at(r, 0), mine.at(r, 0), static_cast<size_t>(bytes_of(rows.dtype, rows.cols)));
-}
-
-}  // namespace
 
 void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool) {
   const std::vector<Param>& params = weights.params();
@@ -210,8 +215,10 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
   }
   pool.parallel_for(static_cast<int64_t>(units.size()), [&](int64_t u) {
     const Unit& unit = units[static_cast<size_t>(u)];
-    read_box(source, places[unit.param], params[unit.param], unit.begin,
-             weights[static_cast<int64_t>(unit.param)].row_range(unit.begin, unit.rows));
+    const Param& p = params[unit.param];
+    const View rows = weights[static_cast<int64_t>(unit.param)].row_range(unit.begin, unit.rows);
+    source.read_box(places[unit.param], p.first_row() + unit.begin, unit.rows, p.begin.back(),
+                    p.cols(), rows.dtype, bytes_of(rows));
   });
 }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "checkpoint/names.h"
+#include "checkpoint/strategy.h"
 #include "formats/tensor_file.h"
 #include "model/config.h"
 
@@ -26,6 +27,9 @@ class WeightSource {
   /// UsageError (nothing known at that path), MismatchError.
   static WeightSource open(const std::string& path,
                            const std::optional<LlamaConfig>& config = std::nullopt);
+  /// The .ckpt slices of several ranks, `folder/rank_N/*.ckpt`, that `strategy` describes (checkpoint/sliced_ckpt.h).
+  static WeightSource open_slices(const std::string& folder, Strategy strategy,
+                                  const std::optional<LlamaConfig>& config = std::nullopt);
   ~WeightSource();
   WeightSource(WeightSource&&) noexcept;
   WeightSource& operator=(WeightSource&&) noexcept;
@@ -52,6 +56,9 @@ class WeightSource {
   /// then the bytes pass through untouched). A 1-D tensor is one row. out.size() is exactly those bytes.
   void read_rows(size_t index, int64_t begin, int64_t count, DType dtype,
                  std::span<std::byte> out) const;
+  /// The same rows of `cols` columns from `col` on. Other columns are not read where tensors lie whole and in plain types.
+  void read_box(size_t index, int64_t begin, int64_t count, int64_t col, int64_t cols, DType dtype,
+                std::span<std::byte> out) const;
 
  private:
   struct Piece {
@@ -70,9 +77,13 @@ class WeightSource {
   void open_gguf(const std::string& file);
   void open_meta(const std::string& folder);
   void finish(const std::optional<LlamaConfig>& config);
-  void read_piece_rows(const Place& place, const Piece& piece, int64_t begin, int64_t count,
-                       int64_t cols, DType stored, DType dtype, std::byte* out,
-                       int64_t out_stride) const;
+  /// Columns of a piece's rows: `count` of its `all`.
+  struct Columns {
+    int64_t all, first, count;
+  };
+  static void read_piece_rows(const Place& place, const Piece& piece, int64_t begin, int64_t count,
+                              const Columns& columns, DType stored, DType dtype, std::byte* out,
+                              int64_t out_stride);
 
   std::string path_, tokenizer_path_;
   Dialect dialect_ = Dialect::hugging_face;

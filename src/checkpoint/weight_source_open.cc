@@ -11,6 +11,7 @@
 #include "base/side_manifest.h"
 #include "checkpoint/checkpoint_files.h"
 #include "checkpoint/gguf_config.h"
+#include "checkpoint/sliced_ckpt.h"
 #include "checkpoint/weight_source.h"
 #include "formats/mindspore_ckpt.h"
 #include "formats/safetensors.h"
@@ -143,10 +144,11 @@ void WeightSource::open_folder(const std::string& folder) {
     return;
   }
   if (is_folder(in("rank_0"))) {
-    require(!is_folder(in("rank_1")),
-            "weights: {}: sliced over several ranks; try: the network file of one device, or its "
-            "full weights",
-            folder);
+    require(
+        !is_folder(in("rank_1")),
+        "weights: {}: sliced over several ranks; try: src_strategy_path_or_dir (--src_strategy) "
+        "with the ranks' strategy files, or one rank's .ckpt where each holds everything",
+        folder);
     const auto ranked = files_ending(in("rank_0"), ".ckpt");
     require(!ranked.empty(), "weights: {}: no .ckpt file in rank_0", folder);
     return add_file(open_mindspore_ckpt(newest_ckpt(ranked)));
@@ -195,6 +197,15 @@ WeightSource WeightSource::open(const std::string& user_path,
         source.config_ = parse_hf_config(read_text(beside), beside);
     }
   }
+  source.finish(config);
+  return source;
+}
+
+WeightSource WeightSource::open_slices(const std::string& folder, Strategy strategy,
+                                       const std::optional<LlamaConfig>& config) {
+  WeightSource source;
+  source.path_ = without_trailing_slash(folder);
+  source.files_.push_back(open_sliced_ckpt(source.path_, std::move(strategy)));
   source.finish(config);
   return source;
 }

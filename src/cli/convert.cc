@@ -42,7 +42,7 @@ void report_each(ConvertOptions& options, std::unique_ptr<Progress>& progress) {
 }  // namespace
 
 int convert(const std::string& name, const std::vector<std::string>& arguments) {
-  std::string input, output, to, dtype, config_path, random;
+  std::string input, output, to, dtype, config_path, src_strategy, random;
   int64_t seed = 1, shard_gib = 5;
   Flags flags(
       name,
@@ -58,6 +58,7 @@ int convert(const std::string& name, const std::vector<std::string>& arguments) 
   flags.text("to", to, "hf, ckpt, gguf or torch; by default from the output's name");
   flags.text("dtype", dtype, "fp32, bf16 or fp16; by default as stored (blocks become bf16)");
   flags.text("config", config_path, "config.json, where the weights carry none");
+  flags.text("src_strategy", src_strategy, kSrcStrategyHelp);
   flags.text(
       "random", random,
       "instead of an input: random weights of a true shape (8b, 70b, 1b, 3b, 150m, 135m, tiny)");
@@ -85,7 +86,7 @@ int convert(const std::string& name, const std::vector<std::string>& arguments) 
   } else {
     std::optional<LlamaConfig> given;
     if (!config_path.empty()) given = parse_hf_config(read_text(config_path), config_path);
-    const WeightSource source = WeightSource::open(input, given);
+    const WeightSource source = open_source(input, src_strategy, given);
     std::optional<LlamaConfig> config;
     if (source.has_config()) config = source.config();
     if (config && !source.config_is_own()) config->tie_word_embeddings = looks_tied(source);

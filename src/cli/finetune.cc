@@ -26,8 +26,8 @@ namespace cria::cli {
 namespace {
 
 struct FinetuneFlags {
-  std::string model, data, eval_data, output = "output/finetune", config_path, vocab_file, pad,
-                                      storage = "fp32", dtype, optimizer = "AdamW",
+  std::string model, data, eval_data, output = "output/finetune", config_path, src_strategy,
+                                      vocab_file, pad, storage = "fp32", dtype, optimizer = "AdamW",
                                       schedule = "cosine", export_dtype = "bf16";
   int64_t seq_length = 1024, threads = 0, seed = 0;
   std::optional<int64_t> total_steps;
@@ -47,6 +47,7 @@ void declare(Flags& flags, FinetuneFlags& f) {
   flags.text("output", f.output,
              "folder for records, checkpoints, metrics, the loss plot and the model");
   flags.text("config", f.config_path, "config.json, where the weights carry none");
+  flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
   flags.text("vocab_file", f.vocab_file,
              "vocabulary; by default the one beside or inside the weights");
   flags.text("pad_token", f.pad, "id or text; needed where the vocabulary's pad is its eos");
@@ -199,7 +200,7 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
   if (!flags.parse(arguments)) return 0;
   check_flags(f);
 
-  const OpenedModel opened = open_model(f.model, f.config_path);
+  const OpenedModel opened = open_model(f.model, f.config_path, f.src_strategy);
   const WeightSource& weights = opened.source;
   const LlamaConfig& config = opened.config;
   require(f.seq_length <= config.max_position_embeddings,

@@ -33,7 +33,7 @@ std::vector<int32_t> parse_ids(const std::string& text, const char* flag) {
 }
 
 struct GenerateFlags {
-  std::string model, dtype = "bf16", config_path, eos, vocab_file, prompt_template;
+  std::string model, dtype = "bf16", config_path, src_strategy, eos, vocab_file, prompt_template;
   std::vector<std::string> prompts, token_ids;
   bool json = false, stream = true, allow_special = false;
   std::optional<bool> add_bos;
@@ -49,6 +49,7 @@ void declare(Flags& flags, GenerateFlags& f) {
   flags.integer("max_new_tokens", f.settings.max_new_tokens, "at most so many");
   flags.text("dtype", f.dtype, "compute type: fp32, bf16 or fp16");
   flags.text("config", f.config_path, "config.json, where the weights carry none");
+  flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
   flags.text("eos_ids", f.eos,
              "ids that end a reply, separated by commas, or none; by default the model's own");
   flags.text("vocab_file", f.vocab_file,
@@ -97,7 +98,7 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
   require(f.prompts.empty() != f.token_ids.empty(), "{}: give either --prompt or --token_ids",
           name);
 
-  const OpenedModel opened = open_model(f.model, f.config_path);
+  const OpenedModel opened = open_model(f.model, f.config_path, f.src_strategy);
   const WeightSource& source = opened.source;
   const LlamaConfig& config = opened.config;
   f.settings.compute = parse_dtype(f.dtype, "--dtype");

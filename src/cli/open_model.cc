@@ -6,10 +6,18 @@
 
 namespace cria::cli {
 
-OpenedModel open_model(const std::string& path, const std::string& config_path) {
+WeightSource open_source(const std::string& path, const std::string& src_strategy,
+                         const std::optional<LlamaConfig>& config) {
+  Strategy strategy = read_strategy(src_strategy);
+  return strategy.full ? WeightSource::open(path, config)
+                       : WeightSource::open_slices(path, std::move(strategy), config);
+}
+
+OpenedModel open_model(const std::string& path, const std::string& config_path,
+                       const std::string& src_strategy) {
   std::optional<LlamaConfig> given;
   if (!config_path.empty()) given = parse_hf_config(read_text(config_path), config_path);
-  WeightSource source = WeightSource::open(path, given);
+  WeightSource source = open_source(path, src_strategy, given);
   LlamaConfig config = source.config();
   if (!source.config_is_own() && !config.tie_word_embeddings)
     config.tie_word_embeddings = looks_tied(source);

@@ -180,7 +180,7 @@ void probe_training(const LlamaConfig& config, TrainState& state, TrainSettings 
 }  // namespace
 
 int probe(const std::string& name, const std::vector<std::string>& arguments) {
-  std::string model, input, output, dtype = "fp32", config_path, optimizer = "AdamW",
+  std::string model, input, output, dtype = "fp32", config_path, src_strategy, optimizer = "AdamW",
                                     schedule = "CosineWithWarmUpLR";
   bool grads = false, train = false;
   int64_t threads = 0;
@@ -199,6 +199,7 @@ int probe(const std::string& name, const std::vector<std::string>& arguments) {
   flags.text("output", output, "safetensors, all F32");
   flags.text("dtype", dtype, "compute type: fp32 or bf16");
   flags.text("config", config_path, "config.json, where the weights carry none");
+  flags.text("src_strategy", src_strategy, kSrcStrategyHelp);
   flags.boolean("grads", grads, "gradients of the loss too");
   flags.boolean("train", train, "one optimizer step per leading index of the input");
   flags.text("optimizer", optimizer, "AdamW or FP32StateAdamWeightDecay");
@@ -223,7 +224,7 @@ int probe(const std::string& name, const std::vector<std::string>& arguments) {
   settings.schedule.kind = parse_schedule(schedule);
   check_training(name, settings);
 
-  const OpenedModel opened = open_model(model, config_path);
+  const OpenedModel opened = open_model(model, config_path, src_strategy);
   const WeightSource& source = opened.source;
   const LlamaConfig& config = opened.config;
   const ProbeInput in = read_input(input, train ? 3 : 2, config.vocab_size);

@@ -40,20 +40,23 @@ class Run {
       ops::Exec& exec, const TokenCall& on_token)
       : config_(config),
         settings_(settings),
-        decoder_(config, weights, settings.compute, exec),
+        local_(local_config(config, weights.part())),
+        decoder_(config, weights, settings.compute, exec, settings.tp),
         on_token_(on_token) {}
 
   void prefill(size_t prompt, const std::vector<int32_t>& ids, int64_t limit) {
     auto sequence =
         std::make_unique<Sequence>(Sequence{prompt,
-                                            KvCache(config_, settings_.compute),
+                                            KvCache(local_, settings_.compute),
                                             Sampler(settings_.sampling, settings_.eos_ids),
                                             ids,
                                             limit,
                                             {}});
     Tensor logits(DType::f32, 1, config_.vocab_size);
     decoder_.prefill(ids, sequence->cache, logits);
-    take(*sequence, logits.span<float>());
+    int32_t token = choose(*sequence, logits.span<float>());
+    agree({&token, 1});
+    take(*sequence, token);
     if (running(*sequence)) {
       active_.push_back(std::move(sequence));
     } else {
@@ -72,8 +75,12 @@ class Run {
       }
       const auto rows = std::ssize(active_);
       decoder_.step(last, caches, logits.view().row_range(0, rows));
+      std::vector<int32_t>& next = last;
       for (int64_t r = 0; r < rows; ++r)
-        take(*active_[static_cast<size_t>(r)], logits.view().row<float>(r));
+        next[static_cast<size_t>(r)] =
+            choose(*active_[static_cast<size_t>(r)], logits.view().row<float>(r));
+      agree(next);
+      for (size_t r = 0; r < next.size(); ++r) take(*active_[r], next[r]);
       const auto done = std::stable_partition(active_.begin(), active_.end(),
                                               [&](const auto& s) { return running(*s); });
       std::move(done, active_.end(), std::back_inserter(finished_));
@@ -87,8 +94,15 @@ class Run {
   }
 
  private:
-  void take(Sequence& s, std::span<float> logits) {
-    const int32_t token = s.sampler.choose(logits, s.seen, std::ssize(s.result.ids));
+  [[nodiscard]] int32_t choose(Sequence& s, std::span<float> logits) const {
+    const bool decides = settings_.tp == nullptr || settings_.tp->rank() == 0;
+    return decides ? s.sampler.choose(logits, s.seen, std::ssize(s.result.ids)) : 0;
+  }
+  /// Ranks on unlike processors may differ in a logit's last bit; what one of them chose holds for all.
+  void agree(std::span<int32_t> tokens) const {
+    if (settings_.tp != nullptr) settings_.tp->broadcast(std::as_writable_bytes(tokens), 0);
+  }
+  void take(Sequence& s, int32_t token) {
     s.result.ids.push_back(token);
     s.seen.push_back(token);
     s.result.ended = std::find(settings_.eos_ids.begin(), settings_.eos_ids.end(), token) !=
@@ -101,6 +115,7 @@ class Run {
 
   const LlamaConfig& config_;
   const GenerateSettings& settings_;
+  const LlamaConfig local_;  // what this rank computes of it
   Decoder decoder_;
   const TokenCall& on_token_;
   std::vector<std::unique_ptr<Sequence>> active_, finished_;

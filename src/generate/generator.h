@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "comm/comm.h"
 #include "generate/sampling.h"
 #include "model/llama.h"
 
@@ -21,6 +22,8 @@ struct GenerateSettings {
   DType compute = DType::bf16;
   /// How many sequences decode together.
   int64_t batch_size = 8;
+  /// Ranks that share the model's matrices and make the same call; null for one. The first one chooses the tokens.
+  Comm* tp = nullptr;
 };
 
 struct Generated {
@@ -38,6 +41,7 @@ using TokenCall = std::function<void(size_t prompt, int32_t token)>;
 
 /// Each prompt's result is the same alone and with others. An empty prompt, an id outside the vocabulary, and a prompt longer
 /// than the context or max_length throw UsageError before any work; a prompt of exactly that length gives no new token.
+/// `weights` hold all layers, whole or the rank's slices.
 std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& weights,
                                 std::span<const std::vector<int32_t>> prompts,
                                 const GenerateSettings& settings, ops::Exec& exec,

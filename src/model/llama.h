@@ -12,6 +12,8 @@
 
 namespace cria {
 
+class Comm;
+
 /// What a layer's backward makes again instead of keeping it: nothing that costs a product, the products of gate and up, or
 /// everything from the layer's input. All give the same bits.
 enum class Recompute { none, gate_up, full };
@@ -70,6 +72,7 @@ class Trainee {
 /// The keys and values of one sequence, all layers; grows by doubling up to max_position_embeddings.
 class KvCache {
  public:
+  /// `config` is the rank's local one (model_part.h).
   KvCache(const LlamaConfig& config, DType dtype);
   [[nodiscard]] int64_t length() const { return length_; }
   [[nodiscard]] int64_t capacity() const { return capacity_; }
@@ -87,10 +90,13 @@ class KvCache {
   std::vector<Tensor> keys_, values_;
 };
 
-/// Generation: forward over caches, logits of the last token of each sequence.
+/// Generation: forward over caches, logits of the last token of each sequence. Ranks that share every layer (tensor parallelism)
+/// make the same calls; all get the whole logits.
 class Decoder {
  public:
-  Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec);
+  /// `weights` hold all layers, of matrices the rank's slices; `tp` is the group of the ranks that hold the others, null for one.
+  Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec,
+          Comm* tp = nullptr);
   ~Decoder();
 
   /// Appends a prompt (or a part of one) to its cache; logits [1, vocab] f32 after its last token, or an empty View.

@@ -1,35 +1,44 @@
 // eval: perplexity of a data set, by the recipe's formula and by tokens.
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
+#include "recipe/auto_transform.h"
 #include "recipe/data_setup.h"
 #include "recipe/model_setup.h"
 #include "recipe/modes.h"
+#include "recipe/own_layout.h"
 #include "recipe/python_repr.h"
 #include "train/dataset_source.h"
 #include "train/evaluate.h"
 
 namespace cria::recipe {
 
-int run_eval(const RecipeSettings& s, RecipeLog& log) {
-  const std::optional<WeightSource> weights = open_weights(s);
+int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
+  Groups groups(transport, grid_of_run(s, transport), waiting_of_run(s));
+  std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: eval needs weights; try: --load_checkpoint");
   const LlamaConfig config = model_config(s, &*weights);
   const OpenedData data = open_data("eval_dataset", s.eval_data, s, config);
   DatasetSource source(data.dataset, s.model.seq_length);
   log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
-  log.info(check_memory(inference_memory(config, s, s.batch_size), available_memory()));
+  const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
+  const ModelPart part = part_of(config, groups.grid, pipeline);
+  log.info(check_memory(inference_memory(config, s, part, s.batch_size),
+                        available_memory() / ranks_on_this_host()));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};
-  ParamArena parameters(config, s.model.param);
+  if (s.auto_trans) use_transformed(s, config, groups, log, weights);
+  ParamArena parameters(config, s.model.param, part);
   load_parameters(*weights, parameters, pool);
   Evaluation e;
   {
-    Progress bar("eval", source.samples_per_epoch(), "samples");
+    std::optional<Progress> bar;
+    if (groups.grid.rank == 0) bar.emplace("eval", source.samples_per_epoch(), "samples");
     int64_t shown = 0;
-    e = evaluate(config, parameters, s.model.compute, source, s.batch_size, exec,
+    e = evaluate(parameters, pipeline, s.model.compute, source, s.batch_size, groups, exec,
                  [&](int64_t done) {
-                   bar.advance(done - shown);
+                   if (bar) bar->advance(done - shown);
                    shown = done;
                  });
   }

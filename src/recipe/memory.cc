@@ -54,9 +54,11 @@ std::vector<MemoryItem> training_memory(const LlamaConfig& whole, const RecipeSe
           {"activations", bytes_in(s.model.compute, tokens * (kept * under_way + shared))}};
 }
 
-std::vector<MemoryItem> inference_memory(const LlamaConfig& c, const RecipeSettings& s,
-                                         int64_t sequences) {
-  const auto n = static_cast<double>(count_parameters(c));
+std::vector<MemoryItem> inference_memory(const LlamaConfig& whole, const RecipeSettings& s,
+                                         const ModelPart& part, int64_t sequences) {
+  double n = 0;
+  for (const Param& p : part_params(whole, part)) n += static_cast<double>(p.elements());
+  const LlamaConfig c = local_config(whole, part);
   const auto keys = static_cast<double>(2 * c.num_key_value_heads * c.head_dim) *
                     static_cast<double>(c.num_hidden_layers);
   const auto tokens = static_cast<double>(sequences * s.model.seq_length);

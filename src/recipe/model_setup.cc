@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "formats/gguf.h"
 #include "recipe/names.h"
+#include "recipe/own_layout.h"
 #include "tokenizer/load.h"
 
 namespace cria::recipe {
@@ -86,10 +87,32 @@ void check_agreement(const ModelSettings& m, const LlamaConfig& own, const std::
 }  // namespace
 
 std::optional<WeightSource> open_weights(const RecipeSettings& s) {
-  if (s.load_checkpoint.empty()) return std::nullopt;
+  if (s.load_checkpoint.empty()) {
+    require(!s.auto_trans, "config: auto_trans_ckpt is True, but load_checkpoint is empty");
+    return std::nullopt;
+  }
   LlamaConfig given = config_of_settings(s.model);
   validate(given, "config: model_config");
-  return WeightSource::open(s.load_checkpoint, given);
+  const int64_t ranks = s.parallel.dp * s.parallel.tp * s.parallel.pp;
+  const bool ranked = is_folder(join_path(s.load_checkpoint, "rank_0"));
+  Strategy strategy = read_strategy(s.src_strategy);
+  if (ranked && !strategy.full)
+    return WeightSource::open_slices(s.load_checkpoint, std::move(strategy), given);
+  require<MismatchError>(strategy.ranks() == 1,
+                         "weights: {}: no folder rank_0, but src_strategy_path_or_dir has {} "
+                         "ranks; try: the folder that holds rank_0, rank_1, ...",
+                         s.load_checkpoint, strategy.ranks());
+  const bool sliced = is_folder(join_path(s.load_checkpoint, "rank_1"));
+  if (!sliced || ranks == 1) return WeightSource::open(s.load_checkpoint, given);
+  WeightSource own = WeightSource::open_slices(s.load_checkpoint, strategy_of_run(s, given), given);
+  for (const Param& p : llama_params(given)) {
+    const auto index = own.find(p.name);
+    require<MismatchError>(!index || own.tensors()[*index].shape == p.shape,
+                           "weights: {}: \"{}\" is cut in another way than this run's layout; "
+                           "try: --src_strategy with the strategy files of the ranks that saved it",
+                           own.path(), p.name);
+  }
+  return own;
 }
 
 LlamaConfig model_config(const RecipeSettings& s, const WeightSource* weights) {

@@ -10,7 +10,10 @@
 
 namespace cria::recipe {
 
-/// The weights of load_checkpoint; nothing when that is empty. A .ckpt takes its shape from the configuration.
+/// The weights of load_checkpoint; nothing when that is empty. A .ckpt takes its shape from the configuration. Slices of several
+/// ranks (`rank_N/*.ckpt`) are read as src_strategy says; without it those of more than one
+/// rank must be of the run's own layout. Throws as
+/// WeightSource does, and MismatchError when weights and strategy do not belong together.
 std::optional<WeightSource> open_weights(const RecipeSettings& settings);
 
 /// Keys that the configuration gives must agree with the weights' own (MismatchError naming field and both values); keys it
@@ -32,8 +35,9 @@ struct MemoryItem {
 /// What a training rank will need: weights, exact master, gradients, moments, activations of its micro batches under way.
 std::vector<MemoryItem> training_memory(const LlamaConfig& config, const RecipeSettings& settings,
                                         const ModelPart& part, const OptimizerShard& shard);
+/// What a rank that generates or evaluates will need.
 std::vector<MemoryItem> inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                         int64_t sequences);
+                                         const ModelPart& part, int64_t sequences);
 /// What this process may still take: the control group's limit or MemAvailable, whichever is less. 0: unknown.
 double available_memory();
 /// The estimate as one line; throws Error(memory) with the three largest items when it is over 95 % of `available`.

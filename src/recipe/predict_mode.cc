@@ -2,15 +2,21 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
 
+#include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/text.h"
+#include "checkpoint/agreement.h"
 #include "data/template.h"
 #include "generate/generator.h"
+#include "recipe/auto_transform.h"
 #include "recipe/ckpt_files.h"
 #include "recipe/model_setup.h"
 #include "recipe/modes.h"
+#include "recipe/own_layout.h"
 #include "recipe/python_repr.h"
 
 namespace cria::recipe {
@@ -98,13 +104,77 @@ std::vector<Generated> continue_prompts(const RecipeSettings& s, const LlamaConf
   return all;
 }
 
+/// Prompt and continuation as text, of each prompt.
+std::vector<std::string> answer(const RecipeSettings& s, const Tokenizer& tokenizer,
+                                const ParamArena& weights,
+                                std::span<const std::vector<TokenId>> prompts,
+                                const GenerateSettings& g, ops::Exec& exec, RecipeLog& log) {
+  std::vector<std::string> answers;
+  const auto batch_size = static_cast<size_t>(s.model.batch_size);
+  for (size_t at = 0; at < prompts.size(); at += batch_size) {
+    const auto batch = prompts.subspan(at, std::min(batch_size, prompts.size() - at));
+    const auto start = std::chrono::steady_clock::now();
+    const auto results = continue_prompts(s, weights.config(), weights, batch, g, exec);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    size_t tokens = 0;
+    for (size_t i = 0; i < batch.size(); ++i) {
+      std::vector<TokenId> ids = batch[i];
+      ids.insert(ids.end(), results[i].ids.begin(), results[i].ids.end());
+      tokens += results[i].ids.size();
+      answers.push_back(tokenizer.decode(ids, true));
+    }
+    log.info(fmt::format(
+        "total time: {} s; generated tokens: {} tokens; generate speed: {} tokens/s",
+        python_float(seconds), tokens, python_float(static_cast<double>(tokens) / seconds)));
+  }
+  return answers;
+}
+
+/// The answers of all data-parallel ranks in the order of their prompts, on the first of them.
+std::vector<std::string> gathered(const std::vector<std::string>& mine, Groups& groups) {
+  if (groups.dp.alone()) return mine;
+  // The others may have much longer replies to make; a rank that died is the launcher's to notice.
+  groups.shared.settings.deadline = std::chrono::hours(24 * 7);
+  Comm reports(groups.shared, "answers", groups.grid.dp_ranks(), kReportsChannel);
+  std::vector<std::string> all;
+  for (const std::string& text : gather_texts(reports, Json(mine).dump())) {
+    for (const Json& one : parse_json(text, "answers", "another rank"))
+      all.push_back(one.get<std::string>());
+  }
+  return all;
+}
+
+void write_results(const RecipeSettings& s, const std::vector<std::string>& answers, RecipeLog& log,
+                   bool repeat_result) {
+  std::vector<std::vector<std::string>> batches;
+  const auto batch_size = static_cast<size_t>(s.model.batch_size);
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (i % batch_size == 0) batches.emplace_back();
+    batches.back().push_back(answers[i]);
+  }
+  const std::string result = python_results(batches);
+  write_file(s.predict.save_file, result);
+  log.info(fmt::format("output result is: {}", result));
+  log.info(fmt::format("output result is saved at: {}", s.predict.save_file));
+  log.info(".........Predict Over!.............");
+  if (repeat_result) log.info(result);
+}
+
 }  // namespace
 
-int run_predict(const RecipeSettings& s, RecipeLog& log, bool repeat_result) {
+int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, bool repeat_result) {
+  require(s.parallel.pp == 1,
+          "run: predict has no pipeline, but pipeline_stage is {}; try: --pp 1 and --mp {}, which "
+          "divides every layer",
+          s.parallel.pp, s.parallel.pp * s.parallel.tp);
+  Groups groups(transport, grid_of_run(s, transport), waiting_of_run(s));
   const std::vector<std::string> texts = all_prompts(s.predict.prompts);
-  const std::optional<WeightSource> weights = open_weights(s);
+  std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: predict needs weights; try: --load_checkpoint");
   const LlamaConfig config = model_config(s, &*weights);
+  const ModelPart part =
+      part_of(config, groups.grid, pipeline_settings(s.parallel, config, s.model.seq_length));
   const std::unique_ptr<Tokenizer> tokenizer = open_tokenizer(s, &*weights);
   require(tokenizer != nullptr, "run: {}: no tokenizer beside the weights; try: --vocab_file",
           s.load_checkpoint);
@@ -114,47 +184,30 @@ int run_predict(const RecipeSettings& s, RecipeLog& log, bool repeat_result) {
                          config.vocab_size);
   GenerateSettings g = generation(s, log);
   g.eos_ids = config.eos_token_ids;
+  g.tp = &groups.tp;
   const auto prompts = encode(s, *tokenizer, texts);
-  if (!s.predict.add_bos.value_or(false) && trained_with_bos(s.load_checkpoint))
+  if (groups.grid.rank == 0 && !s.predict.add_bos.value_or(false) &&
+      trained_with_bos(s.load_checkpoint))
     warn(
         "predict: the training data began with bos and prompts do not; try: "
         "--processor.tokenizer.add_bos_token True");
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
-  log.info(check_memory(inference_memory(config, s, s.model.batch_size), available_memory()));
+  log.info(check_memory(inference_memory(config, s, part, s.model.batch_size),
+                        available_memory() / ranks_on_this_host()));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};
-  ParamArena parameters(config, s.model.param);
+  if (s.auto_trans) use_transformed(s, config, groups, log, weights);
+  ParamArena parameters(config, s.model.param, part);
   load_parameters(*weights, parameters, pool);
-
-  std::vector<std::vector<std::string>> batches;
-  const auto batch_size = static_cast<size_t>(s.model.batch_size);
-  for (size_t at = 0; at < prompts.size(); at += batch_size) {
-    const size_t count = std::min(batch_size, prompts.size() - at);
-    const auto start = std::chrono::steady_clock::now();
-    const auto part = std::span(prompts).subspan(at, count);
-    const auto results = continue_prompts(s, config, parameters, part, g, exec);
-    const double seconds =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    size_t tokens = 0;
-    std::vector<std::string>& answers = batches.emplace_back();
-    for (size_t i = 0; i < count; ++i) {
-      std::vector<TokenId> ids = part[i];
-      ids.insert(ids.end(), results[i].ids.begin(), results[i].ids.end());
-      tokens += results[i].ids.size();
-      answers.push_back(tokenizer->decode(ids, true));
-    }
-    log.info(fmt::format(
-        "total time: {} s; generated tokens: {} tokens; generate speed: {} tokens/s",
-        python_float(seconds), tokens, python_float(static_cast<double>(tokens) / seconds)));
-  }
-  const std::string result = python_results(batches);
-  write_file(s.predict.save_file, result);
+  const int64_t first = groups.dp.begin(std::ssize(prompts), groups.dp.rank());
+  const int64_t end = groups.dp.begin(std::ssize(prompts), groups.dp.rank() + 1);
+  const auto mine =
+      std::span(prompts).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
+  const std::vector<std::string> answers =
+      gathered(answer(s, *tokenizer, parameters, mine, g, exec, log), groups);
   log.keep();
-  log.info(fmt::format("output result is: {}", result));
-  log.info(fmt::format("output result is saved at: {}", s.predict.save_file));
-  log.info(".........Predict Over!.............");
-  if (repeat_result) log.info(result);
+  if (groups.grid.rank == 0) write_results(s, answers, log, repeat_result);
   return 0;
 }
 

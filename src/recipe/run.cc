@@ -52,11 +52,8 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
   if (!ignored.empty())
     log.info(fmt::format("Accepted without effect here: {}", fmt::join(ignored, ", ")));
   for (const std::string& note : s.notes) log.info(note);
-  require(s.run_mode == "train" || s.run_mode == "finetune" || transport->size() == 1,
-          "{}: run_mode {} works with one rank, {} were started; try: --use_parallel False", name,
-          s.run_mode, transport->size());
-  if (s.run_mode == "predict") return run_predict(s, log, script == Script::run_llama3);
-  if (s.run_mode == "eval") return run_eval(s, log);
+  if (s.run_mode == "predict") return run_predict(s, *transport, log, script == Script::run_llama3);
+  if (s.run_mode == "eval") return run_eval(s, *transport, log);
   return run_train(s, *transport, log);
 }
 

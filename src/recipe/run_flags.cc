@@ -31,7 +31,8 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.integer("device_id", f.device_id, "accepted without effect");
   flags.integer("mode", f.mode, "accepted without effect: 0 graph, 1 pynative (and no recompute)");
   flags.text("load_checkpoint", f.load_checkpoint, "weights of any format we read");
-  flags.boolean("auto_trans_ckpt", f.auto_trans, "accepted: weights of any layout load directly");
+  flags.boolean("auto_trans_ckpt", f.auto_trans,
+                "also write the weights anew for this run's layout; any layout loads without");
   flags.texts("predict_data", f.predict_data, "prompts, or one file with a prompt a line");
   flags.text("remote_save_url", f.remote_save_url, "accepted without effect");
   flags.text("prompt_template", f.prompt_template, "none, alpaca, vicuna, llama3 or chatml");
@@ -49,7 +50,9 @@ void declare_llama3(Flags& flags, RunFlags& f) {
   f.max_length = 512;
   flags.text("task", f.task, "text_generation");
   flags.integer("seq_length", f.seq_length, "of the model");
-  flags.text("src_strategy", f.src_strategy, "accepted without effect");
+  flags.text("src_strategy", f.src_strategy,
+             "how several ranks' slices lie: their strategy files, or a folder of them");
+  flags.alias("src_strategy_path_or_dir", "src_strategy");
   flags.boolean("resume", f.resume, "go on from the newest training checkpoint");
   flags.alias("resume_training", "resume");
   flags.text("train_dataset", f.train_dataset, "record file or folder");
@@ -69,7 +72,8 @@ void declare_mindformer(Flags& flags, RunFlags& f) {
   flags.text("train_dataset_dir", f.train_dataset, "record file or folder");
   flags.text("eval_dataset_dir", f.eval_dataset, "record file or folder");
   flags.integer("predict_batch_size", f.predict_batch_size, "prompts that generate together");
-  flags.text("src_strategy_path_or_dir", f.src_strategy, "accepted without effect");
+  flags.text("src_strategy_path_or_dir", f.src_strategy,
+             "how several ranks' slices lie: their strategy files, or a folder of them");
   flags.boolean("only_save_strategy", f.only_save_strategy,
                 "several ranks write their strategy files and end");
   flags.text("resume_training", f.resume_text, "True, or a training checkpoint's folder");

@@ -166,6 +166,16 @@ void read_callbacks(const Values& v, RecipeSettings& s) {
   }
 }
 
+void read_source(const Values& v, int ranks, RecipeSettings& s) {
+  s.load_checkpoint = v.text("load_checkpoint").value_or("");
+  s.src_strategy = v.text("src_strategy_path_or_dir").value_or("");
+  s.auto_trans = v.boolean("auto_trans_ckpt").value_or(false);
+  s.transform_processes = v.integer("transform_process_num", 1, kMany).value_or(ranks);
+  require(ranks % s.transform_processes == 0,
+          "config: transform_process_num is {}, expected a number that divides the {} ranks",
+          s.transform_processes, ranks);
+}
+
 }  // namespace
 
 const YamlNode* Values::node(std::string_view key) const { return find_key(root_, key); }
@@ -199,7 +209,7 @@ RecipeSettings read_settings(const YamlNode& root, int ranks) {
   RecipeSettings s;
   s.run_mode = v.text("run_mode").value_or("train");
   s.output_dir = v.text("output_dir").value_or("./output");
-  s.load_checkpoint = v.text("load_checkpoint").value_or("");
+  read_source(v, ranks, s);
   if (const YamlNode* resume = v.node("resume_training")) {
     s.resume = resume->boolean || resume->kind == YamlNode::Kind::text;
     if (resume->kind == YamlNode::Kind::text) s.resume_from = resume->text;
@@ -221,12 +231,6 @@ RecipeSettings read_settings(const YamlNode& root, int ranks) {
   if (device != "CPU")
     s.notes.push_back(
         fmt::format("context.device_target {} is mapped to the CPU", escaped(device)));
-  if (v.boolean("auto_trans_ckpt").value_or(false))
-    s.notes.emplace_back("auto_trans_ckpt: weights of any layout load as they are");
-  if (!v.text("src_strategy_path_or_dir").value_or("").empty())
-    s.notes.emplace_back(
-        "src_strategy_path_or_dir: weights are loaded whole; transform_ckpt joins those of several "
-        "ranks");
   read_model_settings(root, s);
   return s;
 }

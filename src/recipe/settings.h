@@ -86,7 +86,9 @@ struct LayerCounts {
 
 struct RecipeSettings {
   std::string run_mode = "train", output_dir = "./output";
-  std::string load_checkpoint;
+  std::string load_checkpoint, src_strategy;  // src_strategy: how several ranks' slices lie
+  bool auto_trans = false;                    // also write them anew for the run's own layout
+  int64_t transform_processes = 1;            // ranks that share that work
   bool resume = false;
   std::string resume_from;  // a training checkpoint's folder; empty: the newest
   uint64_t seed = 0;

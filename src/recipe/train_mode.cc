@@ -5,6 +5,7 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "recipe/auto_transform.h"
 #include "recipe/ckpt_files.h"
 #include "recipe/data_setup.h"
 #include "recipe/model_setup.h"
@@ -115,6 +116,7 @@ RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
       is_folder(native) ? checkpoint_steps(native) : std::vector<int64_t>();
   require<MismatchError>(!steps.empty() || !s.resume_from.empty(),
                          "run: {}: No checkpoint could be resumed.", native);
+  s.src_strategy.clear();  // of other weights
   s.load_checkpoint =
       s.resume_from.empty() ? checkpoint_folder(native, steps.back()) : resume_folder(s, native);
   return s;
@@ -130,7 +132,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   const OutputFolders folders(s, grid.rank);
   const std::string native = folders.native(s.resume);
   const std::string from = s.resume ? resume_folder(s, native) : "";
-  const std::optional<WeightSource> weights = open_weights(with_resumed_shape(s, native));
+  std::optional<WeightSource> weights = open_weights(with_resumed_shape(s, native));
   const LlamaConfig config = model_config(s, weights ? &*weights : nullptr);
   const OpenedData data = open_data("train_dataset", s.train_data, s, config);
   DatasetSource source(data.dataset, s.model.seq_length);
@@ -159,6 +161,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
     return 0;
   }
   if (!s.resume) {
+    if (s.auto_trans) use_transformed(s, config, groups, log, weights);
     fill_weights(s, weights, state, pool, log);
     state.start(exec);
   }
