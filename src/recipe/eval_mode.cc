@@ -17,7 +17,7 @@ int run_eval(const RecipeSettings& s, RecipeLog& log) {
   const OpenedData data = open_data("eval_dataset", s.eval_data, s, config);
   DatasetSource source(data.dataset, s.model.seq_length);
   log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
-  log.info(check_memory(inference_memory(config, s, s.batch_size), available_memory()));
+  log.info(check_inference_memory(config, s, s.batch_size));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};
