@@ -121,8 +121,7 @@ TransformSource::TransformSource(const std::vector<std::string>& paths, const St
   for (const std::string& path : paths) {
     files_.push_back(std::make_unique<File>());
     files_.back()->path = path;
-    if (verify == Verify::at_once)
-      std::call_once(files_.back()->verified, check_side_manifest, path);
+    if (verify == Verify::at_once) compare_with_sums(*files_.back());
     files_.back()->reader = open_mindspore_ckpt(path);
   }
   std::unordered_set<std::string> names, text_names;
@@ -141,10 +140,17 @@ TransformSource::TransformSource(const std::vector<std::string>& paths, const St
   }
 }
 
+void TransformSource::compare_with_sums(const File& file) {
+  if (file.verified) return;
+  // Others wait: a file may be large, and once is enough.
+  const std::lock_guard lock(file.mutex);
+  if (!file.verified) check_side_manifest(file.path);
+  file.verified = true;
+}
+
 const MindsporeReader& TransformSource::verified(size_t rank) const {
-  const File& file = *files_[rank];
-  std::call_once(file.verified, check_side_manifest, file.path);
-  return *file.reader;
+  compare_with_sums(*files_[rank]);
+  return *files_[rank]->reader;
 }
 
 void TransformSource::add_tensor(const TensorInfo& first, size_t rank) {
