@@ -19,6 +19,7 @@ int transform(const std::string& name, const std::vector<std::string>& arguments
 int run(const std::string& name, const std::vector<std::string>& arguments);
 int run_llama3(const std::string& name, const std::vector<std::string>& arguments);
 int run_mindformer(const std::string& name, const std::vector<std::string>& arguments);
+int plan(const std::string& name, const std::vector<std::string>& arguments);
 int finetune(const std::string& name, const std::vector<std::string>& arguments);
 int generate(const std::string& name, const std::vector<std::string>& arguments);
 int probe(const std::string& name, const std::vector<std::string>& arguments);

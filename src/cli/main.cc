@@ -23,6 +23,8 @@ std::span<const Entry> commands() {
       Entry{"run-llama3", "run_llama3", "the same with the flags of the recipe's Llama 3 script",
             run_llama3},
       Entry{"finetune", "", "weights and data to a fine-tuned model, in one command", finetune},
+      Entry{"plan", "", "what a training run takes, and which layout suits it, before it starts",
+            plan},
       Entry{"transform", "transform_ckpt", "checkpoints from one layout over devices to another",
             transform},
       Entry{"launch", "", "start the ranks of a run, end all when one fails", launch},

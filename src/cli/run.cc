@@ -24,6 +24,10 @@ int run_llama3(const std::string& name, const std::vector<std::string>& argument
   return recipe::run_script(recipe::Script::run_llama3, name, arguments);
 }
 
+int plan(const std::string& name, const std::vector<std::string>& arguments) {
+  return recipe::run_plan(name, arguments);
+}
+
 int run_mindformer(const std::string& name, const std::vector<std::string>& arguments) {
   return recipe::run_script(recipe::Script::run_mindformer, name, arguments);
 }

@@ -7,14 +7,10 @@
 #include "base/error.h"
 #include "comm/combine.h"
 #include "comm/noted.h"
+#include "comm/operation_cost.h"
 
 namespace cria {
 namespace {
-
-/// Messages of up to this go to everybody at once; larger sums are divided over the ranks.
-constexpr int64_t kSmallBytes = 32 << 10;
-/// A large sum goes in pieces, so that adding one overlaps with the arrival of the next.
-constexpr int64_t kPieceBytes = 1 << 20;
 
 void copy_rows(ConstView from, View to) {
   if (from.data == to.data) return;
@@ -35,7 +31,7 @@ std::span<const std::byte> one_piece(ConstView rows, std::vector<std::byte>& spa
 void Comm::all_reduce(View data) {
   if (alone() || data.elements() == 0) return;
   const int64_t bytes = bytes_of(data.dtype, data.elements());
-  if (data.dtype == DType::f32 && data.contiguous() && bytes <= kSmallBytes) {
+  if (data.dtype == DType::f32 && data.contiguous() && bytes <= kSmallSumBytes) {
     return add_small({static_cast<float*>(data.data), static_cast<size_t>(data.elements())});
   }
   const Noted noted(world_, "all_reduce", name_, bytes);
@@ -69,7 +65,7 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
             mine.rows == rows_of(partial, rank_).rows,
         "reduce_scatter: a rank's rows of the whole");
   const int64_t row_bytes = bytes_of(partial.dtype, partial.cols);
-  const int64_t step = std::max<int64_t>(1, kPieceBytes / row_bytes);
+  const int64_t step = rows_in_piece(row_bytes);
   std::vector<Piece> sends;
   std::vector<std::vector<std::byte>> packed(ranks_.size());
   for (int r = 0; r < size(); ++r) {

@@ -42,6 +42,17 @@ size_t bytes_in(const KeptBlocks& k) {
   return bytes_in({&k.qkv, &k.attended, &k.middle, &k.gate_up, &k.lse, &k.rstd});
 }
 
+/// What ensure_gate_up() and ensure_others() make room for.
+int64_t gate_up_bytes(const LlamaConfig& c, DType compute, Extent extent) {
+  return bytes_of(compute, extent.tokens * 2 * c.intermediate_size);
+}
+int64_t other_bytes(const LlamaConfig& c, DType compute, Extent extent, Keep keep) {
+  const int64_t blocks =
+      extent.tokens * (qkv_width(c) + attended_width(c)) + extent.rows * c.hidden_size;
+  const int64_t sums = extent.tokens * c.num_attention_heads + extent.rows * 2;
+  return bytes_of(compute, blocks) + (keep == Keep::nothing ? 0 : bytes_of(DType::f32, sums));
+}
+
 }  // namespace
 
 void Workspace::prepare(Extent extent, Keep keep, Recompute most) {
@@ -74,6 +85,24 @@ void Workspace::prepare(Extent extent, Keep keep, Recompute most) {
 size_t Workspace::size_bytes() const {
   return bytes_in(shared_) + bytes_in({&normed_, &whole_, &hidden_, &d_normed_, &d_hidden_,
                                        &d_attended_, &d_qkv_, &dx_, &head_dx_});
+}
+
+int64_t Workspace::bytes_for(const LlamaConfig& c, DType compute, Extent extent, Keep keep,
+                             Recompute most) {
+  const auto [tokens, rows] = extent;
+  const bool scattered = rows != tokens, backward = keep != Keep::nothing;
+  int64_t elements = rows * c.hidden_size + tokens * c.intermediate_size;  // normed, hidden
+  if (scattered) elements += tokens * c.hidden_size;                       // whole
+  if (backward) {
+    elements += 2 * rows * c.hidden_size +  // d_normed, dx
+                tokens * (c.intermediate_size + attended_width(c) + qkv_width(c));
+    if (scattered) elements += tokens * c.hidden_size;  // head_dx
+  } else {
+    most = Recompute::full;
+  }
+  return bytes_of(compute, elements) +
+         (most == Recompute::none ? 0 : gate_up_bytes(c, compute, extent)) +
+         (most == Recompute::full ? other_bytes(c, compute, extent, keep) : 0);
 }
 
 void Activations::prepare(Extent extent, Keep keep) {
@@ -125,6 +154,17 @@ LayerActivations Activations::layer(int64_t i) {
     a.lse = front(kept.lse, extent_.tokens);
   }
   return a;
+}
+
+int64_t Activations::bytes_for(const LlamaConfig& c, DType compute, Extent extent,
+                               std::span<const Recompute> recompute) {
+  int64_t bytes = bytes_of(compute, (std::ssize(recompute) + 1) * extent.rows * c.hidden_size) +
+                  bytes_of(DType::f32, extent.rows);
+  for (const Recompute again : recompute) {
+    if (again == Recompute::none) bytes += gate_up_bytes(c, compute, extent);
+    if (again != Recompute::full) bytes += other_bytes(c, compute, extent, Keep::for_backward);
+  }
+  return bytes;
 }
 
 size_t Activations::size_bytes() const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "model/config.h"
@@ -44,6 +45,9 @@ class Workspace {
   [[nodiscard]] const LlamaConfig& config() const { return config_; }
   [[nodiscard]] DType compute() const { return compute_; }
   [[nodiscard]] size_t size_bytes() const;
+  /// What size_bytes() will be after prepare().
+  static int64_t bytes_for(const LlamaConfig& config, DType compute, Extent extent, Keep keep,
+                           Recompute most);
 
  private:
   LlamaConfig config_;
@@ -80,6 +84,9 @@ class Activations {
   /// Whether a backward can follow.
   [[nodiscard]] bool kept() const { return keep_ != Keep::nothing; }
   [[nodiscard]] size_t size_bytes() const;
+  /// What size_bytes() will be when a backward follows. `recompute`: of each layer.
+  static int64_t bytes_for(const LlamaConfig& config, DType compute, Extent extent,
+                           std::span<const Recompute> recompute);
 
  private:
   Workspace* workspace_;

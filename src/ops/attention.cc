@@ -7,6 +7,7 @@
 
 #include "ops/attention_door.h"
 #include "ops/attention_ref.h"
+#include "ops/memory.h"
 #include "ops/scratch.h"
 
 namespace cria::ops {
@@ -77,6 +78,12 @@ class Turns {
   std::unique_ptr<std::atomic<int64_t>[]> done_;
   int64_t capacity_ = 0;
 };
+
+/// Floats of the sums of dk, or of dv, over the heads that share a KV head.
+int64_t group_sum_size(int64_t tokens, const HeadShape& shape) {
+  if (shape.heads == shape.kv_heads) return 0;
+  return tokens * shape.kv_heads * padded_dim(shape.head_dim);
+}
 
 void run_backward(const BackwardUnit& unit, int64_t index, int64_t group, Turns& turns) {
   const auto& kernels = attention_backward_kernels();
@@ -164,7 +171,7 @@ void attention_backward(ConstView q, ConstView k, ConstView v, ConstView out, Co
   const int64_t scratch = attention_backward_kernels().scratch(sorted.front().tokens, dim);
   float* const all_scratch = memory.floats(scratch * exec.pool.threads());
   const int64_t sum_stride = shape.kv_heads * padded_dim(dim);
-  const int64_t sum_size = group > 1 ? tokens * sum_stride : 0;
+  const int64_t sum_size = group_sum_size(tokens, shape);
   float* const sums = sums_memory.floats(2 * sum_size);
   const std::span<const Document> work = sorted;
   const int64_t units = static_cast<int64_t>(work.size()) * shape.heads;
@@ -194,6 +201,18 @@ void attention_backward(ConstView q, ConstView k, ConstView v, ConstView out, Co
     unit.scratch = all_scratch + worker * scratch;
     run_backward(unit, i, group, turns);
   });
+}
+
+int64_t attention_memory(const HeadShape& shape, int threads) {
+  const int64_t group = shape.heads / shape.kv_heads;
+  return 4 * threads *
+         attention_kernels().forward_scratch(unit_queries(shape) * group, shape.head_dim);
+}
+
+int64_t attention_backward_memory(int64_t tokens, int64_t longest, const HeadShape& shape,
+                                  int threads) {
+  const int64_t scratch = attention_backward_kernels().scratch(longest, shape.head_dim);
+  return 4 * (threads * scratch + 2 * group_sum_size(tokens, shape));
 }
 
 }  // namespace cria::ops

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "ops/gemm_kernels.h"
+#include "ops/memory.h"
 
 namespace cria::ops {
 namespace {
@@ -45,6 +46,25 @@ struct Scratch {
 };
 thread_local Scratch scratch;
 
+/// How a product is cut into blocks. Panels are never cut. Depth is cut at even k, so that pairs stay together.
+struct Cuts {
+  Cut rows, cols, cells;  // in panels, panels, cells
+  Cuts(int64_t c_rows, int64_t c_cols, int64_t depth, bool pairs, const GemmKernels& k)
+      : rows(ceil_div(c_rows, k.tile_rows), kBlockRows / k.tile_rows),
+        cols(ceil_div(c_cols, k.tile_cols), kBlockCols / k.tile_cols),
+        cells(ceil_div(depth, pairs ? 2 : 1), kMaxCells) {}
+  // Floats of the packed sides and of the sums that wait for the next slice.
+  [[nodiscard]] int64_t left(const GemmKernels& k) const {
+    return rows.size * cells.size * k.a_width;
+  }
+  [[nodiscard]] int64_t right(const GemmKernels& k) const {
+    return cols.size * cells.size * k.b_width;
+  }
+  [[nodiscard]] int64_t sums(const GemmKernels& k) const {
+    return cells.pieces > 1 ? rows.size * k.tile_rows * cols.size * k.tile_cols : 0;
+  }
+};
+
 class Product {
  public:
   Product(const GemmSide& a, const GemmSide& b, View c, Into into, ThreadPool& pool)
@@ -58,17 +78,13 @@ class Product {
         alone_(c.rows * c.cols * std::max<int64_t>(1, a.depth) < kAloneBelow) {}
 
   void run() {
-    // Panels are never cut. Depth is cut at even k, so that pairs stay together.
-    const Cut rows(ceil_div(c_.rows, kernels_.tile_rows), kBlockRows / kernels_.tile_rows);
-    const Cut cols(ceil_div(c_.cols, kernels_.tile_cols), kBlockCols / kernels_.tile_cols);
+    const Cuts cuts(c_.rows, c_.cols, a_.depth, pairs_, kernels_);
+    const auto& [rows, cols, cells] = cuts;
     const int64_t per_cell = pairs_ ? 2 : 1;
-    const Cut cells(ceil_div(a_.depth, per_cell), kMaxCells);
-    packed_a_ = Scratch::room(scratch.a, rows.size * cells.size * kernels_.a_width);
-    packed_b_ = Scratch::room(scratch.b, cols.size * cells.size * kernels_.b_width);
+    packed_a_ = Scratch::room(scratch.a, cuts.left(kernels_));
+    packed_b_ = Scratch::room(scratch.b, cuts.right(kernels_));
     sums_stride_ = cols.size * kernels_.tile_cols;
-    if (cells.pieces > 1) {
-      sums_ = Scratch::room(scratch.sums, rows.size * kernels_.tile_rows * sums_stride_);
-    }
+    if (cells.pieces > 1) sums_ = Scratch::room(scratch.sums, cuts.sums(kernels_));
     for (int64_t j = 0; j < cols.pieces; ++j) {
       for (int64_t i = 0; i < rows.pieces; ++i) {
         for (int64_t s = 0; s < cells.pieces; ++s) {
@@ -174,6 +190,12 @@ class Product {
 void gemm(const GemmSide& a, const GemmSide& b, View c, Into into, ThreadPool& pool) {
   if (c.rows == 0 || c.cols == 0) return;
   Product(a, b, c, into, pool).run();
+}
+
+ProductMemory product_memory(int64_t rows, int64_t cols, int64_t depth, bool bf16) {
+  const GemmKernels& kernels = gemm_kernels();
+  const Cuts cuts(rows, cols, depth, bf16 && kernels.has_pairs, kernels);
+  return {4 * cuts.left(kernels), 4 * cuts.right(kernels), 4 * cuts.sums(kernels)};
 }
 
 }  // namespace cria::ops

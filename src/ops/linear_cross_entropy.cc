@@ -12,6 +12,7 @@
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy_kernels.h"
 #include "ops/linear_cross_entropy_ref.h"
+#include "ops/memory.h"
 #include "ops/scratch.h"
 
 namespace cria::ops {
@@ -64,6 +65,8 @@ void scatter(ConstView from, std::span<const int64_t> rows, View to) {
                 static_cast<size_t>(bytes_of(from.dtype, from.cols)));
   }
 }
+
+DType logits_dtype(DType compute) { return compute == DType::bf16 ? DType::bf16 : DType::f32; }
 
 struct Chunk {
   std::span<const int64_t> rows;  // its tokens
@@ -169,6 +172,12 @@ void split_tokens(std::span<const int32_t> targets, std::span<float> token_loss,
 
 }  // namespace
 
+int64_t head_memory(int64_t trained_tokens, int64_t hidden, int64_t rows, int64_t total_rows,
+                    DType compute) {
+  const int64_t size = std::min(head_chunk_tokens(total_rows), trained_tokens);
+  return bytes_of(logits_dtype(compute), size * rows) + 2 * 4 * size * hidden + 8 * trained_tokens;
+}
+
 int64_t head_chunk_tokens(int64_t vocab) {
   constexpr int64_t kElements = int64_t{16} << 20;
   return std::clamp<int64_t>(kElements / std::max<int64_t>(1, vocab) / 32 * 32, 64, 512);
@@ -188,8 +197,8 @@ void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> tar
   const auto tokens = static_cast<int64_t>(trained.size());
   const int64_t size =
       std::min(head_chunk_tokens(split != nullptr ? split->total_rows : w.rows), tokens);
-  const DType dtype = x.dtype == DType::bf16 ? DType::bf16 : DType::f32;
-  float* const logits = logits_memory.floats((size * w.rows * block_bytes(dtype) + 3) / 4);
+  const DType dtype = logits_dtype(x.dtype);
+  float* const logits = logits_memory.floats((bytes_of(dtype, size * w.rows) + 3) / 4);
   float* const x_space = x_memory.floats(size * x.cols);
   float* const dx_space = dx_memory.floats(wanted ? size * x.cols : 0);
   for (int64_t begin = 0; begin < tokens; begin += size) {

@@ -9,6 +9,7 @@
 #include "ops/door.h"
 #include "ops/elementwise_kernels.h"
 #include "ops/elementwise_ref.h"
+#include "ops/memory.h"
 #include "ops/rms_norm_kernels.h"
 #include "ops/rms_norm_ref.h"
 
@@ -92,10 +93,13 @@ namespace {
 struct Partials {
   int64_t block_rows, blocks, hidden;
   float* data;
+  // At most 64 blocks: little memory.
+  static int64_t rows_in_block(int64_t rows) { return std::max(kRows, (rows + 63) / 64); }
+  static int64_t blocks_of(int64_t rows) {
+    return (rows + rows_in_block(rows) - 1) / rows_in_block(rows);
+  }
   Partials(int64_t rows, int64_t cols)
-      : block_rows(std::max(kRows, (rows + 63) / 64)),  // at most 64 blocks: little memory
-        blocks((rows + block_rows - 1) / block_rows),
-        hidden(cols) {
+      : block_rows(rows_in_block(rows)), blocks(blocks_of(rows)), hidden(cols) {
     thread_local std::vector<float> memory;
     memory.resize(std::max(memory.size(), static_cast<size_t>(blocks * hidden)));
     data = memory.data();
@@ -117,6 +121,10 @@ void add_partials(const Partials& partials, float* dweight, const Exec& exec) {
 }
 
 }  // namespace
+
+int64_t rms_norm_backward_memory(int64_t rows, int64_t hidden) {
+  return rows == 0 ? 0 : 4 * Partials::blocks_of(rows) * hidden;
+}
 
 void rms_norm_backward(ConstView x, ConstView weight, ConstView rstd, ConstView dy, View dx,
                        View dweight, const Exec& exec) {

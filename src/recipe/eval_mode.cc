@@ -1,5 +1,4 @@
 // eval: perplexity of a data set, by the recipe's formula and by tokens.
-#include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "recipe/auto_transform.h"
@@ -23,8 +22,7 @@ int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
   const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   const ModelPart part = part_of(config, groups.grid, pipeline);
-  log.info(check_memory(inference_memory(config, s, part, s.batch_size),
-                        available_memory() / ranks_on_this_host()));
+  log.info(check_inference_memory(config, s, part, s.batch_size));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};

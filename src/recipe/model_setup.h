@@ -5,6 +5,8 @@
 #include <optional>
 
 #include "checkpoint/weight_source.h"
+#include "plan/host_memory.h"
+#include "plan/report.h"
 #include "recipe/settings.h"
 #include "tokenizer/tokenizer.h"
 
@@ -28,19 +30,10 @@ std::unique_ptr<Tokenizer> open_tokenizer(const RecipeSettings& settings,
 /// vocab_file when it really names a file.
 std::string given_vocab_file(const RecipeSettings& settings);
 
-struct MemoryItem {
-  std::string name;
-  double bytes;
-};
-/// What a training rank will need: weights, exact master, gradients, moments, activations of its micro batches under way.
-std::vector<MemoryItem> training_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                        const ModelPart& part, const OptimizerShard& shard);
-/// What a rank that generates or evaluates will need.
-std::vector<MemoryItem> inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                         const ModelPart& part, int64_t sequences);
-/// What this process may still take: the control group's limit or MemAvailable, whichever is less. 0: unknown.
-double available_memory();
-/// The estimate as one line; throws Error(memory) with the three largest items when it is over 95 % of `available`.
-std::string check_memory(std::vector<MemoryItem> items, double available);
+/// What decides a training run's memory and messages.
+TrainingRun training_run(const RecipeSettings& settings, const LlamaConfig& config);
+/// What a rank that generates or evaluates needs, as one line; throws Error(memory) when that is not available.
+std::string check_inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
+                                   const ModelPart& part, int64_t sequences);
 
 }  // namespace cria::recipe

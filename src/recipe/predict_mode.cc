@@ -4,7 +4,6 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -192,8 +191,7 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
         "predict: the training data began with bos and prompts do not; try: "
         "--processor.tokenizer.add_bos_token True");
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
-  log.info(check_memory(inference_memory(config, s, part, s.model.batch_size),
-                        available_memory() / ranks_on_this_host()));
+  log.info(check_inference_memory(config, s, part, s.model.batch_size));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};

@@ -7,10 +7,15 @@
 
 namespace cria::recipe {
 
-enum class Script { run_llama3, run_mindformer };
+/// `plan` is no script: it takes run_llama3's flags and its own.
+enum class Script { run_llama3, run_mindformer, plan };
 
 /// Returns the exit code. Throws Error.
 int run_script(Script script, const std::string& name, const std::vector<std::string>& arguments);
+
+/// `cria plan`: the flags of run_llama3 and some of its own; prints what the run would take. Throws Error(memory) when that is
+/// more than there is.
+int run_plan(const std::string& name, const std::vector<std::string>& arguments);
 
 /// A configuration by name: as given; below ./configs; below the configs folder that is shipped with the program. Throws
 /// UsageError naming the places searched.
@@ -26,6 +31,13 @@ struct ParsedRun {
     int64_t max_steps = 0, threads = 0, step_timeout_s = 0;
     bool strict_upstream = false;
   } extra;
+  /// Of `cria plan`.
+  struct Plan {
+    std::string model, device_memory;
+    int64_t ranks = 0;          // 0: those of the layout
+    bool layout_given = false;  // by a flag
+    bool json = false;
+  } plan;
 };
 ParsedRun parse_run(Script script, const std::string& name,
                     const std::vector<std::string>& arguments, struct YamlNode& root);

@@ -20,6 +20,8 @@ struct RunFlags {
       sink_mode;
   int64_t max_steps = 0, threads = 0, step_timeout_s = 0;
   bool strict_upstream = false;
+  ParsedRun::Plan plan;
+  std::optional<bool> recompute, parallel_optimizer, sequence_parallel;
   std::vector<std::pair<std::string, std::string>> overrides;
 };
 
@@ -43,7 +45,6 @@ void declare_common(Flags& flags, RunFlags& f) {
                 "seconds a rank waits for others in a step; 0: 60, or 10 median steps");
   flags.integer("threads", f.threads, "0: one per core");
   flags.allow_overrides(f.overrides);
-  flags.require_flag("config");
 }
 
 void declare_llama3(Flags& flags, RunFlags& f) {
@@ -65,6 +66,33 @@ void declare_llama3(Flags& flags, RunFlags& f) {
   flags.integer("pp", f.pp, "pipeline stages");
   flags.integer("micro_batch_num", f.micro_batch_num, "micro batches of a pipeline");
 }
+
+void declare_plan(Flags& flags, RunFlags& f) {
+  flags.text("model", f.plan.model,
+             "instead of a configuration: 8b, 70b, 1b, 3b, 150m, 135m, tiny, or weights");
+  flags.integer("ranks", f.plan.ranks,
+                "plan for so many; without --dp, --mp and --pp in the best layout");
+  flags.text("device_memory", f.plan.device_memory,
+             "of each rank, such as 64GB; by default what this machine has, divided by the ranks");
+  flags.boolean("json", f.plan.json, "numbers for programs");
+  flags.integer("batch_size", f.batch_size, "samples per micro batch");
+  flags.integer("gradient_accumulation_steps", f.accumulation, "micro batches per update");
+  flags.boolean("recompute", f.recompute, "compute activations again in the backward pass");
+  flags.boolean("enable_parallel_optimizer", f.parallel_optimizer,
+                "optimizer state cut over data-parallel ranks");
+  flags.boolean("use_seq_parallel", f.sequence_parallel, "sequence parallelism");
+}
+
+/// What --model stands for: the shipped files' settings around a shape; every key can be overridden.
+constexpr std::string_view kPlannedModel = R"(
+runner_config: {epochs: 1, batch_size: 1, gradient_accumulation_steps: 1}
+use_parallel: True
+parallel: {parallel_mode: 1, enable_parallel_optimizer: True}
+parallel_config: {data_parallel: 1, model_parallel: 1, pipeline_stage: 1, micro_batch_num: 1}
+recompute_config: {recompute: False}
+model:
+  model_config: {seq_length: 8192, compute_dtype: bfloat16, param_init_type: bfloat16}
+)";
 
 void declare_mindformer(Flags& flags, RunFlags& f) {
   flags.text("device_target", f.device_target, "mapped to the CPU");
@@ -141,6 +169,9 @@ void lay_flags(YamlNode& root, const RunFlags& f) {
   lay(root, "profile", f.profile);
   lay(root, "resume_training", f.resume);
   if (f.resume_text) set_key(root, "resume_training", plain_scalar(*f.resume_text));
+  lay(root, "recompute_config.recompute", f.recompute);
+  lay(root, "parallel.enable_parallel_optimizer", f.parallel_optimizer);
+  lay(root, "parallel_config.use_seq_parallel", f.sequence_parallel);
   if (f.mode.value_or(0) == 1) set_key(root, "recompute_config.recompute", node_of(false));
   if (f.predict_data.empty()) return;
   YamlNode prompts;
@@ -163,22 +194,53 @@ void lay_overrides(YamlNode& root, const RunFlags& f) {
   }
 }
 
+void check_plan_flags(RunFlags& f, const std::string& name) {
+  require(f.config.empty() != f.plan.model.empty(), "{}: expected --config or --model{}", name,
+          f.config.empty() ? "" : ", not both");
+  require(f.plan.ranks >= 0 && f.plan.ranks <= 1 << 16,
+          "{}: --ranks is {}, expected 1 to 65536, or 0 for those of the layout", name,
+          f.plan.ranks);
+  f.plan.layout_given = f.dp || f.mp || f.pp;
+  // Whoever asks for ranks means several.
+  if (!f.use_parallel && (f.plan.layout_given || f.plan.ranks > 0)) f.use_parallel = true;
+}
+
+std::string examples(Script script, const std::string& name) {
+  if (script == Script::plan) {
+    return fmt::format(
+        "  {0} --config llama3/finetune_llama3_8b_8k_800T_A2_64G.yaml --device_memory 64GB\n"
+        "  {0} --model 70b --ranks 64 --device_memory 64GB --recompute "
+        "--gradient_accumulation_steps 64\n"
+        "  {0} --model SmolLM2-135M-Instruct.gguf --dp 2 --seq_length 512 --batch_size 4",
+        name);
+  }
+  return fmt::format(
+      "  {0} --config llama3/run_llama3_8b_8k_800T_A2_64G.yaml --run_mode "
+      "finetune --load_checkpoint llama3_8b.ckpt {1} alpaca.mindrecord\n"
+      "  {0} --config llama3/predict_llama3_8b_800T_A2_64G.yaml --run_mode "
+      "predict --load_checkpoint llama3_8b.ckpt --predict_data 'I love "
+      "Beijing,because'\n"
+      "  {0} --config my.yaml --model.model_config.seq_length 512",
+      name, script == Script::run_llama3 ? "--train_dataset" : "--train_dataset_dir");
+}
+
 }  // namespace
 
 ParsedRun parse_run(Script script, const std::string& name,
                     const std::vector<std::string>& arguments, YamlNode& root) {
   RunFlags f;
-  Flags flags(
-      name, "Trains, evaluates or asks a Llama as a YAML file says.",
-      fmt::format("  {0} --config llama3/run_llama3_8b_8k_800T_A2_64G.yaml --run_mode "
-                  "finetune --load_checkpoint llama3_8b.ckpt {1} alpaca.mindrecord\n"
-                  "  {0} --config llama3/predict_llama3_8b_800T_A2_64G.yaml --run_mode "
-                  "predict --load_checkpoint llama3_8b.ckpt --predict_data 'I love "
-                  "Beijing,because'\n"
-                  "  {0} --config my.yaml --model.model_config.seq_length 512",
-                  name, script == Script::run_llama3 ? "--train_dataset" : "--train_dataset_dir"));
+  const bool plans = script == Script::plan;
+  Flags flags(name,
+              plans ? "Says what a training run will take, before anything is allocated."
+                    : "Trains, evaluates or asks a Llama as a YAML file says.",
+              examples(script, name));
   declare_common(flags, f);
-  script == Script::run_llama3 ? declare_llama3(flags, f) : declare_mindformer(flags, f);
+  script == Script::run_mindformer ? declare_mindformer(flags, f) : declare_llama3(flags, f);
+  if (plans) {
+    declare_plan(flags, f);
+  } else {
+    flags.require_flag("config");
+  }
   ParsedRun parsed;
   if (!flags.parse(arguments)) {
     parsed.help = true;
@@ -190,8 +252,17 @@ ParsedRun parse_run(Script script, const std::string& name,
           escaped(f.task));
   require(!f.predict_batch_size || *f.predict_batch_size >= 1,
           "{}: --predict_batch_size must be 1 or more", name);
-  parsed.config_path = find_config(f.config);
-  root = load_config(parsed.config_path);
+  if (plans) {
+    check_plan_flags(f, name);
+    parsed.plan = f.plan;
+  }
+  if (f.plan.model.empty()) {
+    parsed.config_path = find_config(f.config);
+    root = load_config(parsed.config_path);
+  } else {
+    parsed.config_path = "--model";
+    root = parse_yaml(kPlannedModel, parsed.config_path);
+  }
   lay_flags(root, f);
   lay_overrides(root, f);
   parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.max_steps, f.threads,

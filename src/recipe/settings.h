@@ -64,7 +64,8 @@ struct PredictSettings {
 /// How a run is divided over devices; all 1 without use_parallel.
 struct ParallelSettings {
   int64_t dp = 1, tp = 1, pp = 1;
-  bool sequence = false, vocab_split = false;
+  bool sequence = false,
+       vocab_split = false;    // these and optimizer_shard as wished, whatever the layout
   int64_t micro_batches = 1;   // that flow through a pipeline
   int64_t runs_per_stage = 1;  // more than 1: interleaved schedule
   bool balance_by_cost = false;

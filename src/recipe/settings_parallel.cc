@@ -60,10 +60,10 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
           ranks == 1
               ? fmt::format("--use_parallel False, or msrun_launcher.sh with {} workers", devices)
               : "flags --dp, --mp and --pp whose product is that number");
-  p.sequence = v.boolean("parallel_config.use_seq_parallel").value_or(false) && p.tp > 1;
+  p.sequence = v.boolean("parallel_config.use_seq_parallel").value_or(false);
   // The recipe splits the vocabulary wherever there are stages.
   const bool whole_tables = v.boolean("parallel_config.vocab_emb_dp").value_or(true) && p.pp == 1;
-  p.vocab_split = !whole_tables && p.tp > 1;
+  p.vocab_split = !whole_tables;
   p.micro_batches = v.integer("parallel_config.micro_batch_num", 1, 1 << 20).value_or(1);
   p.runs_per_stage = v.integer("parallel_config.pp_interleave_num", 1, 1024).value_or(1);
   p.balance_by_cost = v.text("parallel_config.stage_balance").value_or("layers") == "cost";
@@ -79,7 +79,7 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
   } else {
     p.micro_batches = 1;
   }
-  p.optimizer_shard = v.boolean("parallel.enable_parallel_optimizer").value_or(false) && p.dp > 1;
+  p.optimizer_shard = v.boolean("parallel.enable_parallel_optimizer").value_or(false);
   p.shard_threshold =
       v.integer("parallel.parallel_optimizer_config.parallel_optimizer_threshold", 0, 1 << 30)
           .value_or(64)
@@ -92,7 +92,7 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
   const int64_t shard_size =
       v.integer("parallel.parallel_optimizer_config.optimizer_weight_shard_size", -1, kMostDevices)
           .value_or(-1);
-  require(shard_size == -1 || shard_size == p.dp || !p.optimizer_shard,
+  require(shard_size == -1 || shard_size == p.dp || !p.optimizer_shard || p.dp == 1,
           "config: optimizer_weight_shard_size is {}, expected -1 or data_parallel = {}",
           shard_size, p.dp);
 }

@@ -147,10 +147,11 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
                              .zero = s.parallel.zero};
   const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   const ModelPart part = part_of(config, grid, pipeline);
-  log.info(check_memory(training_memory(config, s, part, shard),
-                        available_memory() / ranks_on_this_host()));
-
   ThreadPool pool(static_cast<int>(s.threads));
+  TrainingRun planned = training_run(s, config);
+  planned.threads = pool.threads();
+  log.info(check_training_memory(planned, grid.rank, available_memory() / ranks_on_this_host()));
+
   ops::Exec exec{pool};
   const TrainSettings settings = train_settings(s, plan, data, config, native);
   TrainState state(config, s.model.param, s.optimizer.master_weights, part, shard);
@@ -166,8 +167,12 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
     state.start(exec);
   }
   Evaluator evaluator(s, state.weights, settings.pipeline, groups, exec, log);
-  RecipeReporter reporter(log, s, plan.steps_per_epoch,
-                          [&](const StepReport& step) { evaluator.after(step); });
+  PeakMemory peak;
+  if (s.resume) peak.files_were_unmapped();
+  RecipeReporter reporter(log, s, plan.steps_per_epoch, [&](const StepReport& step) {
+    evaluator.after(step);
+    peak.look();
+  });
   Trainer trainer(state, settings, source, groups, exec, reporter);
   if (s.resume) {
     require<MismatchError>(trainer.resume(from), "run: {}: No checkpoint could be resumed.",
@@ -176,6 +181,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.keep();
   // Always after the native checkpoint of the same step, which knows the loss scale.
   const ExtraSave extra = [&](int64_t batch) {
+    peak.files_were_unmapped();
     const double loss_scale = saved_loss_scale(checkpoint_folder(native, batch));
     files.save(state, batch, plan.steps_per_epoch, loss_scale, data.begins_with_bos);
   };
@@ -185,6 +191,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
       !files.saved(done, plan.steps_per_epoch))
     extra(done);
   const TrainResult result = trainer.run(s.save.wanted ? extra : ExtraSave());
+  log.info(peak_text(rank_memory(planned, grid.rank).total(), peak.bytes()));
   if (!result.stopped_by_signal) return 0;
   log.info(fmt::format("Stopped by a signal after step {}; --resume True goes on", result.batches));
   return static_cast<int>(ExitCode::stopped);

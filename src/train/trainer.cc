@@ -43,6 +43,10 @@ Trainer::~Trainer() = default;
 int64_t Trainer::steps_per_epoch() const { return impl_->steps_per_epoch(); }
 int64_t Trainer::total_batches() const { return impl_->total_batches(); }
 int64_t Trainer::batches_done() const { return impl_->batches_done; }
+size_t Trainer::size_bytes() const {
+  return impl_->grads.size_bytes() + impl_->entrance.size_bytes() +
+         impl_->pipeline.activation_bytes();
+}
 
 bool Trainer::resume(const std::string& folder) {
   CheckpointContent c = impl_->content();

@@ -82,6 +82,8 @@ class Trainer {
   [[nodiscard]] int64_t steps_per_epoch() const;
   [[nodiscard]] int64_t total_batches() const;
   [[nodiscard]] int64_t batches_done() const;
+  /// Of gradients, activations and workspace so far; the state is the caller's.
+  [[nodiscard]] size_t size_bytes() const;
 
  private:
   struct Impl;

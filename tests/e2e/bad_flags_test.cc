@@ -117,7 +117,20 @@ INSTANTIATE_TEST_SUITE_P(
         BadCommand{2,
                    "preprocess --dataset_type qa --input_glob {i}/conversations.json --model_file "
                    "{i}/tok.model --output_file {i}/rows.mindrecord"},
-        BadCommand{2, "verify {i}/empty_folder"}));
+        BadCommand{2, "plan"}, BadCommand{2, "plan --model tiny --config {i}/run.yaml"},
+        BadCommand{2, "plan --model huge"}, BadCommand{2, "plan --model {i}/empty_folder"},
+        BadCommand{2, "plan --config {i}/missing.yaml"},
+        BadCommand{2, "plan --model tiny --device_memory lots"},
+        BadCommand{2, "plan --model tiny --device_memory -1GB"},
+        BadCommand{2, "plan --model tiny --ranks -1"},
+        BadCommand{2, "plan --model tiny --ranks 4 --dp 2"},
+        BadCommand{2, "plan --model tiny --mp 3"}, BadCommand{2, "plan --model tiny --pp 2"},
+        BadCommand{2, "plan --model tiny --dp 70000"},
+        BadCommand{2, "plan --model tiny --dp 65536 --mp 65536"},
+        BadCommand{2, "plan --model tiny --batch_size 0"},
+        BadCommand{2, "plan --model tiny --seq_length 0"},
+        BadCommand{2, "plan --model tiny --threads -1"}, BadCommand{2, "plan --model tiny --x.y 1"},
+        BadCommand{2, "plan --model tiny --json=7"}, BadCommand{2, "verify {i}/empty_folder"}));
 
 }  // namespace
 }  // namespace cria::e2e

@@ -1,0 +1,57 @@
+// A training run as far as its memory and its messages go, and one rank's share of it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "comm/rank_grid.h"
+#include "model/activations.h"
+#include "model/llama.h"
+#include "model/params.h"
+#include "train/pipeline.h"
+
+namespace cria {
+
+struct TrainingRun {
+  LlamaConfig config;
+  DType storage = DType::bf16, compute = DType::bf16;
+  bool master_weights = true;  // keep the exact f32 value of 16-bit weights
+  int64_t seq_length = 1;
+  int64_t batch_size = 1;      // samples of a micro batch
+  int64_t micro_batches = 1;   // of one data-parallel rank in a step
+  int64_t trained_tokens = 0;  // of a micro batch; 0: all of them
+  RankGrid grid;               // its sizes; the rank is given apart
+  /// Layers of each stage, for any number of stages; empty: the recipe's rule without an offset.
+  std::function<StageRuns(int stages)> split;
+  bool sequence_parallel = false, vocab_split = false;
+  bool stages_split_vocab = false;  // as in the recipe: wherever there are several
+  bool optimizer_shard = false;
+  int64_t shard_threshold_bytes = 64 << 10;
+  /// What each layer recomputes, in this division into stages (empty: one stage); empty: nothing.
+  std::function<RecomputePolicy(const StageRuns& runs)> recompute;
+  int threads = 1;         // of a rank
+  bool evaluates = false;  // perplexity during training
+
+  [[nodiscard]] int ranks() const { return grid.size(); }
+  [[nodiscard]] int64_t tokens() const { return batch_size * seq_length; }  // of a micro batch
+  [[nodiscard]] int64_t global_batch() const { return batch_size * micro_batches * grid.dp; }
+};
+
+/// What one rank holds and computes of a run.
+struct RankShare {
+  /// Throws UsageError where the rules forbid the layout: heads that do not divide, stages without a layer.
+  RankShare(const TrainingRun& run, int rank);
+
+  RankGrid grid;
+  PipelineSettings pipeline;
+  ModelPart part;
+  RecomputePolicy recompute;
+  LlamaConfig local;           // local_config() of the part
+  std::vector<LayerRun> runs;  // of its stage
+  std::vector<Param> held;     // weights and gradients
+  std::vector<Param> state;    // moments and masters
+  Extent extent;               // of a micro batch
+};
+
+}  // namespace cria
