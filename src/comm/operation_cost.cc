@@ -22,7 +22,7 @@ OperationCost reduce_scatter_cost(DType dtype, int64_t rows, int64_t cols, int s
   const int64_t row_bytes = bytes_of(dtype, cols), mine = rows_of_rank(rows, size, rank);
   // Two pieces of every other rank: one is added while the next arrives.
   const int64_t piece = std::min(rows_in_piece(row_bytes), std::max<int64_t>(1, mine)) * row_bytes;
-  return {.sent = (rows - mine) * row_bytes, .kept = 2 * (size - 1) * piece};
+  return {.sent = (rows - mine) * row_bytes, .kept = 2 * piece * (size - 1)};
 }
 
 OperationCost all_gather_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank) {
