@@ -25,6 +25,12 @@ OperationCost reduce_scatter_cost(DType dtype, int64_t rows, int64_t cols, int s
   return {.sent = (rows - mine) * row_bytes, .kept = 2 * piece * (size - 1)};
 }
 
+OperationCost started_reduce_scatter_cost(DType dtype, int64_t rows, int64_t cols, int size,
+                                          int rank) {
+  const int64_t mine = rows_of_rank(rows, size, rank), row_bytes = bytes_of(dtype, cols);
+  return {.sent = (rows - mine) * row_bytes, .kept = mine * row_bytes * (size - 1)};
+}
+
 OperationCost all_gather_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank) {
   return {.sent = rows_of_rank(rows, size, rank) * bytes_of(dtype, cols) * (size - 1)};
 }

@@ -15,6 +15,9 @@ struct OperationCost {
 /// Rows [rows, cols] of one piece of memory, over `size` ranks of which this is number `rank`.
 OperationCost all_reduce_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank);
 OperationCost reduce_scatter_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank);
+/// Of one that goes on while the rank computes: `kept` is freed when it is done.
+OperationCost started_reduce_scatter_cost(DType dtype, int64_t rows, int64_t cols, int size,
+                                          int rank);
 OperationCost all_gather_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank);
 /// Sums and maxima of spans: everybody's go to everybody.
 OperationCost small_sum_cost(int64_t bytes, int size);

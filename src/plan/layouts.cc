@@ -77,6 +77,18 @@ std::optional<Change> shard_optimizer(const TrainingRun& run, int64_t /*availabl
   other.optimizer_shard = true;
   return changed("parallel.enable_parallel_optimizer True", std::move(other));
 }
+std::optional<Change> cut_more(const TrainingRun& run, int zero, std::string_view text) {
+  if (run.grid.dp == 1 || !run.optimizer_shard || run.zero >= zero) return std::nullopt;
+  TrainingRun other = run;
+  other.zero = zero;
+  return changed(std::string(text), std::move(other));
+}
+std::optional<Change> cut_gradients(const TrainingRun& run, int64_t /*available*/) {
+  return cut_more(run, 2, "parallel.parallel_optimizer_config.gradient_accumulation_shard True");
+}
+std::optional<Change> cut_weights(const TrainingRun& run, int64_t /*available*/) {
+  return cut_more(run, 3, "recompute_config.parallel_optimizer_comm_recompute True");
+}
 std::optional<Change> scatter_stream(const TrainingRun& run, int64_t /*available*/) {
   if (run.grid.tp == 1 || run.sequence_parallel) return std::nullopt;
   TrainingRun other = run;
@@ -124,8 +136,8 @@ std::optional<Change> recompute_gate_up(const TrainingRun& run, int64_t /*availa
 std::optional<Change> recompute_all(const TrainingRun& run, int64_t /*available*/) {
   return recompute_with(run, Recompute::full, "recompute_config.recompute True");
 }
-constexpr Edit kEdits[] = {shard_optimizer, scatter_stream,    split_tables,
-                           smaller_batches, recompute_gate_up, recompute_all};
+constexpr Edit kEdits[] = {shard_optimizer, scatter_stream,    split_tables,  cut_gradients,
+                           smaller_batches, recompute_gate_up, recompute_all, cut_weights};
 
 /// What makes `run` of `before`.
 std::string layout_text(const TrainingRun& run, const TrainingRun& before) {

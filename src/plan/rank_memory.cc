@@ -32,8 +32,10 @@ int64_t gradient_bytes(const TrainingRun& run, const RankShare& share) {
   const bool shared = run.config.tie_word_embeddings && share.part.embedding && share.part.head;
   const bool apart = shared && (run.micro_batches > 1 || run.grid.dp > 1);
   const bool head_apart = share.part.head && run.micro_batches > 1;
-  return bytes_of(DType::f32,
-                  elements_of(share.held) + (apart ? table : 0) + (head_apart ? table : 0));
+  // Where they are cut, the whole ones of two layers.
+  const int64_t whole = share.layer_gradients_cut() ? 2 * share.layer_elements() : 0;
+  return bytes_of(DType::f32, elements_of(share.gradients) + whole + (apart ? table : 0) +
+                                  (head_apart ? table : 0));
 }
 
 /// The most micro batches that are between their forward and their backward, for each run of layers.
@@ -59,6 +61,11 @@ int64_t activation_bytes(const TrainingRun& run, const RankShare& share) {
       bytes += bytes_of(run.compute, share.extent.rows * run.config.hidden_size);
   }
   return bytes;
+}
+
+/// The one layer whose weights are whole, where they are cut.
+int64_t gathered_bytes(const TrainingRun& run, const RankShare& share) {
+  return share.layer_weights_cut() ? bytes_of(run.storage, share.layer_elements()) : 0;
 }
 
 int64_t workspace_bytes(const TrainingRun& run, const RankShare& share) {
@@ -111,7 +118,7 @@ int64_t evaluation_bytes(const TrainingRun& run, const RankShare& share) {
   const int64_t stream = share.extent.rows * run.config.hidden_size;
   return Workspace::bytes_for(share.local, run.compute, share.extent, Keep::nothing,
                               Recompute::full) +
-         std::ssize(share.runs) * bytes_of(run.compute, stream);
+         std::ssize(share.runs) * bytes_of(run.compute, stream) + gathered_bytes(run, share);
 }
 
 }  // namespace
@@ -126,7 +133,8 @@ RankMemory rank_memory(const TrainingRun& run, int rank) {
   const int64_t state = elements_of(share.state);
   RankMemory memory{
       .rank = rank,
-      .items = {{"weights", bytes_of(run.storage, elements_of(share.held))},
+      .items = {{"weights", bytes_of(run.storage, elements_of(share.weights))},
+                {"gathered layer", gathered_bytes(run, share)},
                 {"exact master", master_bytes(run, state)},
                 {"gradients", gradient_bytes(run, share)},
                 {"moments", bytes_of(DType::f32, 2 * state)},

@@ -48,7 +48,10 @@ std::string run_text(const TrainingRun& run) {
                       plural(run.micro_batches, "micro batch"), g.dp, recompute_text(run));
   text += fmt::format("{}: data_parallel {}, model_parallel {}, pipeline_stage {}",
                       plural(run.ranks(), "rank"), g.dp, g.tp, g.pp);
-  if (run.optimizer_shard && g.dp > 1) text += ", optimizer state sharded";
+  if (run.optimizer_shard && g.dp > 1) {
+    text += ", optimizer state sharded";
+    if (run.zero > 1) text += fmt::format(" (ZeRO-{})", run.zero);
+  }
   if (run.sequence_parallel && g.tp > 1) text += ", sequence parallel";
   if (RankShare(run, 0).part.vocab_split) text += ", vocabulary split";
   return text + "\n";

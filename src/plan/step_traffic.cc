@@ -28,6 +28,10 @@ class Step {
     agree();
     gather_weights();
     for (const auto& [group, kept] : kept_) result_.buffer_bytes += kept;
+    // At most two layers' gradients are under way.
+    int64_t most = 0;
+    for (const auto& [layer, bytes] : arriving_) most = std::max(most, bytes);
+    result_.buffer_bytes += std::min<int64_t>(2, std::ssize(arriving_)) * most;
     std::erase_if(result_.sent, [](const Traffic& t) { return t.bytes == 0; });
     return std::move(result_);
   }
@@ -63,6 +67,8 @@ class Step {
   /// All micro batches through one run of layers, forward and backward.
   void micro_batch(const LayerRun& layers) {
     const int64_t micros = run_.micro_batches;
+    for (int64_t l = layers.first; l < layers.first + layers.count; ++l)
+      fetch(l, 2 * micros);  // forward and backward
     if (tp_ > 1) {
       for (int64_t l = layers.first; l < layers.first + layers.count; ++l) {
         // Forward: two products open a block and two close one; backward gathers for both sides of each gradient.
@@ -98,13 +104,42 @@ class Step {
         micros);
   }
 
+  /// Whole weights of a layer that data-parallel ranks have rows of (model/layer_weights.h).
+  void fetch(int64_t layer, int64_t times) {
+    for (size_t i = 0; i < share_.weights.size(); ++i) {
+      const Param& p = share_.weights[i];
+      if (p.layer == layer && p.sharded) gather_rows(share_.held[i], times);
+    }
+  }
+  void gather_rows(const Param& p, int64_t times) {
+    add("dp", "weights",
+        all_gather_cost(run_.storage, p.rows(), p.cols(), dp_, share_.grid.dp_index()), times);
+  }
+
+  /// Layers' matrices, during the backward (train/gradient_sums.h). False where combine_gradients() has to.
+  bool summed_in_backward(size_t i) {
+    const Param& p = share_.held[i];
+    const bool cut = share_.layer_gradients_cut();
+    if (dp_ == 1 || p.layer < 0 || p.is_norm()) return false;
+    if (cut && !share_.gradients[i].sharded) return false;
+    const int rank = share_.grid.dp_index();
+    OperationCost sum = started_reduce_scatter_cost(DType::f32, p.rows(), p.cols(), dp_, rank);
+    if (!cut && !share_.state[i].sharded) {
+      sum = started_reduce_scatter_cost(DType::f32, p.elements(), 1, dp_, rank);
+      add("dp gathers", "gradients", all_gather_cost(DType::f32, p.elements(), 1, dp_, rank));
+    }
+    arriving_[p.layer] += sum.kept;
+    add("dp sums", "gradients", {.sent = sum.sent}, cut ? run_.micro_batches : 1);
+    return true;
+  }
+
   void combine_gradients() {
     for (size_t i = 0; i < share_.held.size(); ++i) {
       const Param& p = share_.held[i];
       if (p.is_norm() && share_.pipeline.sequence_parallel)
         add("tp", "gradients of norms",
             all_reduce_cost(DType::f32, p.rows(), p.cols(), tp_, share_.grid.tp_index()));
-      sum_over_dp(p, share_.state[i].sharded);
+      if (!summed_in_backward(i)) sum_over_dp(p, share_.state[i].sharded);
     }
     const ParamIndex index(run_.config, share_.part);
     const Param* const table = share_.part.embedding ? &share_.held.front() : nullptr;
@@ -133,12 +168,8 @@ class Step {
   }
 
   void gather_weights() {
-    for (size_t i = 0; i < share_.held.size(); ++i) {
-      const Param& p = share_.held[i];
-      if (share_.state[i].sharded)
-        add("dp", "weights",
-            all_gather_cost(run_.storage, p.rows(), p.cols(), dp_, share_.grid.dp_index()));
-    }
+    for (size_t i = 0; i < share_.held.size(); ++i)
+      if (share_.state[i].sharded && !share_.weights[i].sharded) gather_rows(share_.held[i], 1);
   }
 
   const TrainingRun& run_;
@@ -146,6 +177,7 @@ class Step {
   const int tp_, dp_;
   const int64_t tokens_, hidden_, stream_bytes_;
   std::map<std::string_view, int64_t> kept_;
+  std::map<int, int64_t> arriving_;  // by layer
   StepTraffic result_;
 };
 

@@ -11,7 +11,7 @@ namespace cria {
 
 struct Traffic {
   std::string_view
-      group;  // "tp", "dp", "pp forward", "pp backward", "pp", "world": names of Groups
+      group;  // "tp", "dp", "dp sums", "dp gathers", "pp forward", "pp backward", "pp", "world": names of Groups
   std::string_view purpose;  // "sums of activations", ...
   int64_t bytes = 0;
 };

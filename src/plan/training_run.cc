@@ -1,5 +1,7 @@
 #include "plan/training_run.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace cria {
@@ -27,7 +29,10 @@ RankGrid grid_of(const TrainingRun& run, int rank) {
 
 OptimizerShard shard_of(const TrainingRun& run, const RankGrid& grid) {
   if (!run.optimizer_shard) return {};
-  return {.count = grid.dp, .index = grid.dp_index(), .threshold_bytes = run.shard_threshold_bytes};
+  return {.count = grid.dp,
+          .index = grid.dp_index(),
+          .threshold_bytes = run.shard_threshold_bytes,
+          .zero = run.zero};
 }
 
 /// As TensorParallel::stream_rows() cuts them.
@@ -46,15 +51,28 @@ RankShare::RankShare(const TrainingRun& run, int rank)
     : grid(grid_of(run, rank)),
       pipeline(pipeline_of(run)),
       part(part_of(run.config, grid, pipeline)),
+      shard(shard_of(run, grid)),
       recompute(run.recompute ? run.recompute(pipeline.runs) : RecomputePolicy()),
       local(local_config(run.config, part)),
       held(part_params(run.config, part)),
-      state(part_params(run.config, part, shard_of(run, grid))),
+      weights(part_params(run.config, part, shard.of_weights())),
+      gradients(part_params(run.config, part, shard.of_gradients())),
+      state(part_params(run.config, part, shard)),
       extent(extent_of(run, grid, pipeline.sequence_parallel)) {
   runs = {{.first = 0, .count = run.config.num_hidden_layers}};
   if (!pipeline.runs.empty()) runs = pipeline.runs[static_cast<size_t>(grid.stage())];
   if (runs.size() > 1)  // throws where the interleaved schedule does not fit
     schedule_interleaved(grid.pp, grid.stage(), static_cast<int>(runs.size()), run.micro_batches);
+}
+
+int64_t RankShare::layer_elements() const {
+  int64_t elements = 0;
+  for (const Param& p : held) elements += p.layer == part.layers.front() ? p.elements() : 0;
+  return elements;
+}
+
+bool RankShare::layer_weights_cut() const {
+  return std::ranges::any_of(weights, [](const Param& p) { return p.layer >= 0 && p.sharded; });
 }
 
 }  // namespace cria

@@ -27,6 +27,7 @@ struct TrainingRun {
   bool sequence_parallel = false, vocab_split = false;
   bool stages_split_vocab = false;  // as in the recipe: wherever there are several
   bool optimizer_shard = false;
+  int zero = 1;  // what is sharded then: OptimizerShard::zero
   int64_t shard_threshold_bytes = 64 << 10;
   /// What each layer recomputes, in this division into stages (empty: one stage); empty: nothing.
   std::function<RecomputePolicy(const StageRuns& runs)> recompute;
@@ -46,12 +47,19 @@ struct RankShare {
   RankGrid grid;
   PipelineSettings pipeline;
   ModelPart part;
+  OptimizerShard shard;
   RecomputePolicy recompute;
   LlamaConfig local;           // local_config() of the part
   std::vector<LayerRun> runs;  // of its stage
-  std::vector<Param> held;     // weights and gradients
-  std::vector<Param> state;    // moments and masters
-  Extent extent;               // of a micro batch
+  // Parameters of its part: whole; and as far as data-parallel ranks keep their own rows of each.
+  std::vector<Param> held, weights, gradients, state;
+  Extent extent;  // of a micro batch
+
+  [[nodiscard]] int64_t layer_elements() const;     // of one decoder layer, whole
+  [[nodiscard]] bool layer_weights_cut() const;     // ZeRO-3
+  [[nodiscard]] bool layer_gradients_cut() const {  // ZeRO-2 and ZeRO-3
+    return shard.count > 1 && shard.zero >= 2;
+  }
 };
 
 }  // namespace cria

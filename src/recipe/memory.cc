@@ -39,6 +39,7 @@ TrainingRun training_run(const RecipeSettings& s, const LlamaConfig& config) {
   run.vocab_split = s.parallel.vocab_split;
   run.stages_split_vocab = true;
   run.optimizer_shard = s.parallel.optimizer_shard;
+  run.zero = s.parallel.zero;
   run.shard_threshold_bytes = s.parallel.shard_threshold;
   run.recompute = [s, layers = config.num_hidden_layers](const StageRuns& runs) {
     return recompute_policy(s, runs, layers);

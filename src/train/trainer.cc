@@ -45,7 +45,7 @@ int64_t Trainer::total_batches() const { return impl_->total_batches(); }
 int64_t Trainer::batches_done() const { return impl_->batches_done; }
 size_t Trainer::size_bytes() const {
   return impl_->grads.size_bytes() + impl_->entrance.size_bytes() +
-         impl_->pipeline.activation_bytes();
+         (impl_->sums ? impl_->sums->size_bytes() : 0) + impl_->pipeline.activation_bytes();
 }
 
 bool Trainer::resume(const std::string& folder) {

@@ -89,7 +89,8 @@ TEST(CheapestChange, JoinsSettingsBeforeItAsksForRanks) {
   const auto both = cheapest_change(run, 68 * kGib);
   ASSERT_TRUE(both);
   EXPECT_EQ(both->text,
-            "parallel.enable_parallel_optimizer True and recompute_config.recompute True");
+            "parallel.enable_parallel_optimizer True and "
+            "parallel.parallel_optimizer_config.gradient_accumulation_shard True");
   EXPECT_EQ(both->run.ranks(), 8);
 
   const auto ranks = cheapest_change(run_of_8b(1), 64 * kGib);

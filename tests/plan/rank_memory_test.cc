@@ -32,7 +32,9 @@ void expect_as_planned(const TrainingRun& run) {
     const int64_t workspace =
         Workspace::bytes_for(share.local, run.compute, share.extent, Keep::for_backward, most);
     EXPECT_GE(item(planned, "workspace"), workspace);
-    EXPECT_EQ(item(planned, "gradients") + item(planned, "activations") + workspace, m.training);
+    EXPECT_EQ(item(planned, "gradients") + item(planned, "gathered layer") +
+                  item(planned, "activations") + workspace,
+              m.training);
   }
 }
 
@@ -74,7 +76,10 @@ TEST(RankMemory, HoldsForDataParallelRanksAndTheirShards) {
   expect_as_planned(run);
   run.storage = DType::bf16;
   run.config = test::small_config(true);
-  expect_as_planned(run);
+  for (const int zero : {1, 2, 3}) {
+    run.zero = zero;
+    expect_as_planned(run);
+  }
 }
 
 TEST(RankMemory, HoldsForTensorParallelRanks) {
@@ -108,7 +113,10 @@ TEST(RankMemory, HoldsForAllAxesAtOnce) {
   TrainingRun run = test::small_run(2, 2, 2);
   run.optimizer_shard = run.sequence_parallel = run.stages_split_vocab = true;
   run.storage = run.compute = DType::bf16;
-  expect_as_planned(run);
+  for (const int zero : {1, 2, 3}) {
+    run.zero = zero;
+    expect_as_planned(run);
+  }
 }
 
 TEST(RankMemory, ARunThatEvaluatesNeedsMore) {

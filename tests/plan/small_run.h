@@ -84,11 +84,7 @@ inline Measured measure_rank(const TrainingRun& run, Transport& transport) {
       make_grid(run.grid.dp, run.grid.tp, run.grid.pp, transport.size(), transport.rank());
   Groups groups(transport, grid);
   const RankShare share(run, grid.rank);
-  const int shards = run.optimizer_shard ? grid.dp : 1;
-  TrainState state(run.config, run.storage, run.master_weights, share.part,
-                   {.count = shards,
-                    .index = shards > 1 ? grid.dp_index() : 0,
-                    .threshold_bytes = run.shard_threshold_bytes});
+  TrainState state(run.config, run.storage, run.master_weights, share.part, share.shard);
   ThreadPool pool(1);
   ops::Exec exec{pool};
   init_parameters(state.weights, 1, pool);
@@ -112,6 +108,8 @@ inline Measured measure_rank(const TrainingRun& run, Transport& transport) {
   m.sent = {{"world", groups.world.bytes_sent()},
             {"tp", groups.tp.bytes_sent()},
             {"dp", groups.dp.bytes_sent()},
+            {"dp sums", groups.dp_sums.bytes_sent()},
+            {"dp gathers", groups.dp_gathers.bytes_sent()},
             {"pp", groups.pp.bytes_sent()},
             {"pp forward", groups.pp_forward.bytes_sent()},
             {"pp backward", groups.pp_backward.bytes_sent()}};

@@ -37,7 +37,10 @@ TEST(StepTraffic, IsWhatDataParallelRanksCount) {
         run.config = test::small_config(tied);
         run.micro_batches = tied ? 2 : 1;
         run.storage = tied ? DType::bf16 : DType::f32;
-        expect_as_counted(run);
+        for (const int zero : {1, 2, 3}) {
+          run.zero = zero;
+          expect_as_counted(run);
+        }
       }
     }
   }
@@ -81,7 +84,10 @@ TEST(StepTraffic, IsWhatAllAxesTogetherCount) {
     run.optimizer_shard = run.stages_split_vocab = true;
     run.sequence_parallel = sequence;
     run.config = test::small_config(sequence);
-    expect_as_counted(run);
+    for (const int zero : {1, 3}) {
+      run.zero = zero;
+      expect_as_counted(run);
+    }
   }
 }
 
