@@ -21,7 +21,7 @@ eval_dataset: {data_loader: {type: MindDataset, dataset_dir: "", num_samples: 4}
 do_eval: False
 eval_step_interval: 2
 use_parallel: False
-parallel: {parallel_mode: 1, enable_parallel_optimizer: False}
+parallel: {parallel_mode: 1, enable_parallel_optimizer: False, parallel_optimizer_config: {}}
 parallel_config: {data_parallel: 1, model_parallel: 1, pipeline_stage: 1, micro_batch_num: 1, vocab_emb_dp: True, use_seq_parallel: False}
 recompute_config: {recompute: False}
 model:
@@ -46,6 +46,7 @@ bf16="--$m.compute_dtype bfloat16 --$m.param_init_type bfloat16"
 f16="--$m.compute_dtype float16 --$m.param_init_type float16"
 accumulate=--runner_config.gradient_accumulation_steps
 recompute="--recompute_config.recompute True"
+gate_up="--recompute_config.recompute_gate_up True"
 shard="--parallel.enable_parallel_optimizer True"
 split="--parallel_config.use_seq_parallel True --parallel_config.vocab_emb_dp False"
 
@@ -65,6 +66,8 @@ configurations() { # ranks | seq_length | what | flags
 1|128|SmolLM2-135M, loaded and saved|--load_checkpoint $gguf --config saving.yaml
 1|512|tied, bf16, perplexity during training|$tied $bf16 --eval_dataset ../text512.mindrecord --config evaluating.yaml
 2|128|dp 2, sharded, bf16|$large $bf16 --dp 2 $shard
+2|128|dp 2, ZeRO-2, accumulation 2|$large --dp 2 $shard $accumulate 2 --parallel.parallel_optimizer_config.gradient_accumulation_shard True
+4|128|dp 4, ZeRO-3, recompute of gate and up|$large --dp 4 $shard $gate_up --recompute_config.parallel_optimizer_comm_recompute True
 4|128|dp 4, sharded, accumulation 2|$small --dp 4 $shard $accumulate 2
 2|512|tp 2|$small --mp 2
 2|128|tp 2, sequence parallel, vocabulary split|$large --mp 2 $split
