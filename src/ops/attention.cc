@@ -205,7 +205,7 @@ void attention_backward(ConstView q, ConstView k, ConstView v, ConstView out, Co
 
 int64_t attention_memory(const HeadShape& shape, int threads) {
   const int64_t group = shape.heads / shape.kv_heads;
-  return 4 * threads *
+  return int64_t{4} * threads *
          attention_kernels().forward_scratch(unit_queries(shape) * group, shape.head_dim);
 }
 

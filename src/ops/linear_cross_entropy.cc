@@ -175,7 +175,7 @@ void split_tokens(std::span<const int32_t> targets, std::span<float> token_loss,
 int64_t head_memory(int64_t trained_tokens, int64_t hidden, int64_t rows, int64_t total_rows,
                     DType compute) {
   const int64_t size = std::min(head_chunk_tokens(total_rows), trained_tokens);
-  return bytes_of(logits_dtype(compute), size * rows) + 2 * 4 * size * hidden + 8 * trained_tokens;
+  return bytes_of(logits_dtype(compute), size * rows) + 8 * size * hidden + 8 * trained_tokens;
 }
 
 int64_t head_chunk_tokens(int64_t vocab) {

@@ -1,5 +1,4 @@
 // eval: perplexity of a data set, by the recipe's formula and by tokens.
-#include "base/cpu.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "recipe/auto_transform.h"

@@ -52,11 +52,11 @@ TrainingRun training_run(const RecipeSettings& s, const LlamaConfig& config) {
 
 std::vector<MemoryItem> inference_memory(const LlamaConfig& whole, const RecipeSettings& s,
                                          const ModelPart& part, int64_t sequences) {
-  int64_t n = 0;
-  for (const Param& p : part_params(whole, part)) n += p.elements();
+  int64_t elements = 0;
+  for (const Param& p : part_params(whole, part)) elements += p.elements();
   const LlamaConfig c = local_config(whole, part);
   const int64_t keys = 2 * c.num_key_value_heads * c.head_dim * c.num_hidden_layers;
-  return {{"weights", bytes_of(s.model.param, n)},
+  return {{"weights", bytes_of(s.model.param, elements)},
           {"keys and values", bytes_of(s.model.compute, keys * sequences * s.model.seq_length)},
           {"activations", bytes_of(s.model.compute, 3 * layer_elements(c) * s.model.seq_length)}};
 }
