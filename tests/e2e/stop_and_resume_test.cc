@@ -1,4 +1,6 @@
 // A training run stopped from outside, by a signal or by force, and started again.
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <random>
 #include <thread>
@@ -106,6 +108,11 @@ TEST_F(Training, Usr1SavesAndTheRunGoesOn) {
 // Killed at random moments: while it starts, computes, saves. Whatever was committed is gone on from.
 TEST_F(Training, KilledAgainAndAgainItEndsWithTheSameBits) {
   finish_whole();
+  const auto begin = std::chrono::steady_clock::now();
+  ASSERT_EQ(start("timed").wait().exit, 0);
+  const auto whole_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+                            std::chrono::steady_clock::now() - begin)
+                            .count();
   std::mt19937 random(3);
   size_t kills = 0, resumed = 0;
   for (int trial = 0; trial < 3; ++trial) {
@@ -113,7 +120,7 @@ TEST_F(Training, KilledAgainAndAgainItEndsWithTheSameBits) {
     for (int kill = 0; kill < 6; ++kill) {
       const bool go_on = !steps(name).empty();
       Program program = start(name, go_on ? "--resume True" : "");
-      sleep_ms(10 + static_cast<int64_t>(random() % 120));
+      sleep_ms(1 + static_cast<int64_t>(random()) % std::max<int64_t>(1, whole_ms * 9 / 10));
       program.signal(SIGKILL);
       const Outcome killed = program.wait();
       ASSERT_TRUE(killed.exit == 128 + SIGKILL || killed.exit == 0) << killed.err;
