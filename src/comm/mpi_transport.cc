@@ -38,7 +38,11 @@ class MpiTransfer : public Transfer {
   MpiTransfer(const CriaMpiTable& mpi, void* message, int peer)
       : mpi_(mpi), message_(message), peer_(peer) {
     if (message == nullptr)
-      throw Error(ExitCode::rank_died, fmt::format("mpi: no message to rank {}", peer));
+      throw Error(
+          ExitCode::rank_died,
+          fmt::format("mpi: no message to rank {}; if it is on another host, try: a network that "
+                      "both have, e.g. OMPI_MCA_btl_tcp_if_include=10.0.0.0/24",
+                      peer));
   }
   ~MpiTransfer() override {
     if (message_ != nullptr) mpi_.forget(message_);

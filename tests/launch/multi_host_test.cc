@@ -2,6 +2,10 @@
 // its daemon on the other one. Needs root and iproute2.
 #include <gmock/gmock.h>
 
+#include <cstdio>
+#include <memory>
+
+#include "base/file.h"
 #include "launched.h"
 
 namespace cria {
@@ -39,6 +43,14 @@ class TwoHosts {
   TwoHosts& operator=(const TwoHosts&) = delete;
 
   [[nodiscard]] bool ready() const { return ready_; }
+  /// Through the cable, by host a.
+  [[nodiscard]] int64_t bytes_sent() const {
+    const std::string command =
+        "ip netns exec " + a() + " cat /sys/class/net/" + cable("a") + "/statistics/tx_bytes";
+    const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+    long long bytes = 0;
+    return pipe && std::fscanf(pipe.get(), "%lld", &bytes) == 1 ? bytes : -1;
+  }
   void cut_cable() const { shell("ip -n " + a() + " link del " + cable("a")); }
   [[nodiscard]] std::string a() const { return "cria-a" + id_; }
   [[nodiscard]] std::string b() const { return "cria-b" + id_; }
@@ -72,12 +84,11 @@ class MultiHost : public testing::Test {
   }
   /// `cria launch` on host a, for four ranks, two on each host.
   std::vector<std::string> on_host_a(const std::string& what) {
-    const std::string devices = hosts_.cable("a") + "," + hosts_.cable("b");
     const std::string command =
         "hostname " + hosts_.a() + "; OMPI_MCA_plm_rsh_agent=" + agent_ +
-        " OMPI_MCA_oob_tcp_if_include=" + devices + " OMPI_MCA_btl_tcp_if_include=" + devices +
-        " exec " + CRIA_PROGRAM + " launch --nproc 4 --hostfile hosts --log_dir logs -- " +
-        program_ + " " + what;
+        " OMPI_MCA_oob_tcp_if_include=10.77.0.0/24 OMPI_MCA_btl_tcp_if_include=10.77.0.0/24 exec " +
+        CRIA_PROGRAM + " launch --nproc 4 --hostfile hosts --log_dir logs -- " + program_ + " " +
+        what;
     return {"ip", "netns", "exec", hosts_.a(), "unshare", "--uts", "sh", "-c", command};
   }
   std::string log(int rank) {
@@ -95,6 +106,18 @@ TEST_F(MultiHost, RanksStartOnEveryHostOfTheFile) {
   for (int r = 0; r < 4; ++r)
     EXPECT_EQ(log(r),
               "rank " + std::to_string(r) + " of 4 on " + (r < 2 ? hosts_.a() : hosts_.b()) + "\n");
+}
+
+// Every layout of four ranks, two on each host, against the run of one rank it must equal; and the bytes did go through the cable.
+TEST_F(MultiHost, RanksOfTwoHostsTrainAsOneRankDoes) {
+  program_ = parent_folder(CRIA_PROGRAM) + "/layout_matrix";
+  if (!is_file(parent_folder(CRIA_PROGRAM) + "/libcria_mpi.so"))
+    GTEST_SKIP() << "built without MPI";
+  Launched run(folder_, on_host_a("--steps 1"), {}, true);
+  EXPECT_EQ(run.wait(), 0) << run.err();
+  EXPECT_THAT(log(0), HasSubstr("4 ranks: "));
+  EXPECT_THAT(log(0), HasSubstr(" 0 failures"));
+  EXPECT_GT(hosts_.bytes_sent(), 10'000'000);
 }
 
 TEST_F(MultiHost, AFailureOnTheOtherHostIsNamedAndEndsAll) {
