@@ -14,6 +14,19 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+/// Adds the time from `start` to its end to a sum.
+class Waiting {
+ public:
+  Waiting(double& sum, Clock::time_point start) : sum_(sum), start_(start) {}
+  ~Waiting() { sum_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  double& sum_;
+  Clock::time_point start_;
+};
+
 /// Waits a little, and longer the longer it has been waiting: first the answer is usually near, later another rank may need
 /// this core.
 class Patience {
@@ -55,6 +68,7 @@ Comm::Piece Comm::receive_piece(std::span<std::byte> bytes, int from) {
 void Comm::wait(std::span<Piece> pieces, const Noted& operation) {
   Patience patience;
   const auto start = Clock::now();
+  const Waiting waiting_time(world_.waited, start);
   for (size_t next = 0; next < pieces.size();) {
     // In any order: a rank that is late must not keep others' messages from moving.
     bool waiting = false;

@@ -31,6 +31,7 @@ struct CommWorld {
   Transport& transport;
   CommSettings settings;
   OperationLog log;
+  double waited = 0;  // seconds that this rank has waited for others, in all groups
 };
 
 class Comm {

@@ -16,6 +16,7 @@ class RecipeReporter : public Reporter {
   void begin(const RunReport& run) override;
   void step(const StepReport& step) override;
   void saving(int64_t step) override;
+  void slow_rank(const Straggler& rank) override;
   void end(double seconds) override;
 
  private:

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "train/stragglers.h"
+
 namespace cria {
 
 struct RunReport {
@@ -31,6 +33,7 @@ class Reporter {
   virtual void step(const StepReport& step) { (void)step; }
   virtual void saving(int64_t step) { (void)step; }
   virtual void saved(const std::string& folder) { (void)folder; }
+  virtual void slow_rank(const Straggler& rank) { (void)rank; }
   virtual void end(double seconds) { (void)seconds; }
 };
 

@@ -44,6 +44,8 @@ struct TrainSettings {
   int64_t gradient_buckets = 0;
   /// Steps between comparisons of what several ranks hold alike; 0: never.
   int64_t check_replicas_every = 100;
+  /// Steps between comparisons of ranks' times (Stragglers); 0: never.
+  int64_t compare_times_every = 50;
   /// How long a rank waits for others before it gives up (exit 7), in seconds. 0: 60 s, or ten times the median step when that
   /// is longer. The first step, which also waits for ranks that still load, has at least 300 s, and saving 600 s.
   double step_timeout = 0;

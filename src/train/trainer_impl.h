@@ -48,7 +48,8 @@ struct Trainer::Impl {
         pipeline(s.weights, t.pipeline, t.compute, t.recompute, g, e),
         grads(config, DType::f32, s.weights.part(), s.shard.of_gradients()),
         loss_scale(t.loss_scale),
-        micros(static_cast<size_t>(t.gradient_accumulation_steps)) {
+        micros(static_cast<size_t>(t.gradient_accumulation_steps)),
+        stragglers(g.grid, t.compare_times_every) {
     if (!g.dp.alone()) sums.emplace(s, grads, t.gradient_buckets, g, e);
     // One sum over micro batches and ranks each for head and entrance: then no layout changes a bit of their sum.
     const bool several = t.gradient_accumulation_steps > 1 || g.grid.dp > 1;
@@ -86,6 +87,7 @@ struct Trainer::Impl {
   }
   void set_step_deadline();
   std::vector<double> step_seconds;  // of the latest steps
+  Stragglers stragglers;
 };
 
 }  // namespace cria

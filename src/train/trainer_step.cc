@@ -117,6 +117,7 @@ void Trainer::Impl::set_step_deadline() {
 
 StepReport Trainer::Impl::train_step() {
   const auto start = Clock::now();
+  const double waited = groups.shared.waited;
   set_step_deadline();
   StepReport report;
   report.lr = learning_rate(settings.schedule, state.step);
@@ -139,6 +140,8 @@ StepReport Trainer::Impl::train_step() {
   constexpr size_t kRemembered = 64;
   if (step_seconds.size() == kRemembered) step_seconds.erase(step_seconds.begin());
   step_seconds.push_back(report.seconds);
+  const double busy = report.seconds - (groups.shared.waited - waited);
+  for (const Straggler& s : stragglers.step(busy, groups.world)) reporter.slow_rank(s);
   return report;
 }
 
