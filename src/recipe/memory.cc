@@ -1,4 +1,6 @@
 // What a run will take, from the recipe's settings.
+#include <algorithm>
+
 #include "base/cpu.h"
 #include "recipe/model_setup.h"
 
@@ -9,6 +11,17 @@ namespace {
 int64_t layer_elements(const LlamaConfig& c) {
   const int64_t heads = 2 * (c.num_attention_heads + c.num_key_value_heads);
   return 2 * c.hidden_size + heads * c.head_dim + 2 * c.intermediate_size;
+}
+
+std::vector<MemoryItem> inference_memory(const LlamaConfig& whole, const RecipeSettings& s,
+                                         const ModelPart& part, int64_t sequences) {
+  int64_t elements = 0;
+  for (const Param& p : part_params(whole, part)) elements += p.elements();
+  const LlamaConfig c = local_config(whole, part);
+  const int64_t keys = 2 * c.num_key_value_heads * c.head_dim * c.num_hidden_layers;
+  return {{"weights", bytes_of(s.model.param, elements)},
+          {"keys and values", bytes_of(s.model.compute, keys * sequences * s.model.seq_length)},
+          {"activations", bytes_of(s.model.compute, 3 * layer_elements(c) * s.model.seq_length)}};
 }
 
 }  // namespace
@@ -48,17 +61,6 @@ TrainingRun training_run(const RecipeSettings& s, const LlamaConfig& config) {
                               : std::max(1, available_cores() / ranks_on_this_host());
   run.evaluates = s.do_eval;
   return run;
-}
-
-std::vector<MemoryItem> inference_memory(const LlamaConfig& whole, const RecipeSettings& s,
-                                         const ModelPart& part, int64_t sequences) {
-  int64_t elements = 0;
-  for (const Param& p : part_params(whole, part)) elements += p.elements();
-  const LlamaConfig c = local_config(whole, part);
-  const int64_t keys = 2 * c.num_key_value_heads * c.head_dim * c.num_hidden_layers;
-  return {{"weights", bytes_of(s.model.param, elements)},
-          {"keys and values", bytes_of(s.model.compute, keys * sequences * s.model.seq_length)},
-          {"activations", bytes_of(s.model.compute, 3 * layer_elements(c) * s.model.seq_length)}};
 }
 
 std::string check_inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
