@@ -13,7 +13,8 @@ namespace cria {
 /// A rank that takes longer than others with the same work, over several reports in a row.
 struct Straggler {
   int rank;
-  double seconds, median;  // of a step, without waiting for others: its own, and that of its stage's ranks
+  double seconds,
+      median;  // of a step, without waiting for others: its own, and that of its stage's ranks
 };
 
 /// Compares ranks' times every so many steps. Only ranks of the same pipeline stage are compared: others have other work.

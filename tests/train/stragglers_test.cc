@@ -29,8 +29,7 @@ TEST(Stragglers, IsNamedOnceAtTheThirdReportInARow) {
 
 TEST(Stragglers, OnlyRanksOfOneStageAreCompared) {
   Stragglers s(make_grid(2, 1, 2, 4, 0), 50);
-  for (int report = 0; report < 3; ++report)
-    EXPECT_TRUE(named(s, {1, 1, 3, 3.2}).empty());
+  for (int report = 0; report < 3; ++report) EXPECT_TRUE(named(s, {1, 1, 3, 3.2}).empty());
   EXPECT_TRUE(named(s, {1, 1, 3, 4.2}).empty());
   EXPECT_TRUE(named(s, {1, 1, 3, 4.2}).empty());
   EXPECT_EQ(named(s, {1, 1, 3, 4.2}), std::vector<int>{3});
