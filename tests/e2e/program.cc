@@ -18,10 +18,15 @@ Program::Program(const std::vector<std::string>& words, const std::string& folde
   std::vector<char*> argv = {program.data()};
   for (std::string& w : copy) argv.push_back(w.data());
   argv.push_back(nullptr);
+  // Before the fork: a child that is killed at once has said nothing, but its files are there.
+  const int o = open(out.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  const int e = open(err.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
   process_ = fork();
-  if (process_ != 0) return;
-  const int o = open(out.c_str(), O_WRONLY | O_CREAT, 0600);
-  const int e = open(err.c_str(), O_WRONLY | O_CREAT, 0600);
+  if (process_ != 0) {
+    close(o);
+    close(e);
+    return;
+  }
   const int nothing = open("/dev/null", O_RDONLY);
   dup2(nothing, 0);
   dup2(o, 1);
@@ -32,11 +37,14 @@ Program::Program(const std::vector<std::string>& words, const std::string& folde
   _exit(127);
 }
 
+bool Program::running() const {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == 0;
+}
 void Program::signal(int number) const { kill(process_, number); }
 
-std::string Program::out() const {
-  return is_file(said_ / "out") ? test::slurp(said_ / "out") : "";
-}
+std::string Program::out() const { return test::slurp(said_ / "out"); }
 
 Outcome Program::wait() {
   int status = 0;

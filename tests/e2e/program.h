@@ -23,6 +23,7 @@ class Program {
   /// Starts `cria` with these words, in `folder` when one is given.
   explicit Program(const std::vector<std::string>& words, const std::string& folder = {});
   void signal(int number) const;
+  [[nodiscard]] bool running() const;
   /// What it printed so far.
   [[nodiscard]] std::string out() const;
   Outcome wait();
