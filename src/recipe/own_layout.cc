@@ -16,6 +16,13 @@ RankGrid grid_of_run(const RecipeSettings& s, const Transport& transport) {
   return make_grid(grid.dp, grid.tp, grid.pp, transport.size(), grid.rank);
 }
 
+OptimizerShard shard_of_run(const ParallelSettings& p, const RankGrid& grid) {
+  return {.count = p.optimizer_shard ? grid.dp : 1,
+          .index = p.optimizer_shard ? grid.dp_index() : 0,
+          .threshold_bytes = p.shard_threshold,
+          .zero = p.zero};
+}
+
 CommSettings waiting_of_run(const RecipeSettings& s) {
   CommSettings waiting;
   if (s.step_timeout_s > 0) waiting.deadline = std::chrono::seconds(s.step_timeout_s);
@@ -26,10 +33,7 @@ StrategyFile strategy_of_rank(const RecipeSettings& s, const LlamaConfig& config
   const ParallelSettings& p = s.parallel;
   const RankGrid grid = grid_at(p, rank);
   const ModelPart part = part_of(config, grid, pipeline_settings(p, config, s.model.seq_length));
-  const OptimizerShard shard{.count = p.optimizer_shard ? grid.dp : 1,
-                             .index = p.optimizer_shard ? grid.dp_index() : 0,
-                             .threshold_bytes = p.shard_threshold};
-  return part_strategy(config, part, shard, grid);
+  return part_strategy(config, part, shard_of_run(p, grid), grid);
 }
 
 StrategyFile merged_strategy_of_run(const RecipeSettings& s, const LlamaConfig& config) {

@@ -9,6 +9,8 @@ namespace cria::recipe {
 
 /// This rank's place. Throws UsageError unless the settings divide over as many ranks as there are.
 RankGrid grid_of_run(const RecipeSettings& settings, const Transport& transport);
+/// How a rank's state is cut over data-parallel ranks.
+OptimizerShard shard_of_run(const ParallelSettings& parallel, const RankGrid& grid);
 /// How long a rank of eval or predict waits for the others: step_timeout_s, or 300 s.
 CommSettings waiting_of_run(const RecipeSettings& settings);
 

@@ -69,8 +69,7 @@ void RecipeReporter::print(const StepReport& s) {
 void RecipeReporter::slow_rank(const Straggler& s) {
   log_.info(
       fmt::format("Rank {} is slow: {:.3f} s of work in a step, {:.3f} s on the ranks beside it, "
-                  "{} reports in a "
-                  "row; its host may be shared, or its threads too few",
+                  "{} reports in a row; its host may be shared, or its threads too few",
                   s.rank, s.seconds, s.median, Stragglers::kReports));
 }
 void RecipeReporter::saving(int64_t) { log_.info("......Saving ckpt......"); }

@@ -10,6 +10,7 @@
 #include "recipe/data_setup.h"
 #include "recipe/model_setup.h"
 #include "recipe/modes.h"
+#include "recipe/own_layout.h"
 #include "recipe/python_repr.h"
 #include "recipe/recipe_reporter.h"
 #include "train/dataset_source.h"
@@ -125,9 +126,7 @@ RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
 }  // namespace
 
 int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
-  const RankGrid grid =
-      make_grid(static_cast<int>(s.parallel.dp), static_cast<int>(s.parallel.tp),
-                static_cast<int>(s.parallel.pp), transport.size(), transport.rank());
+  const RankGrid grid = grid_of_run(s, transport);
   Groups groups(transport, grid);
   const OutputFolders folders(s, grid.rank);
   const std::string native = folders.native(s.resume);
@@ -141,20 +140,16 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(
       fmt::format("Will be Training epochs:{}, sink_size:{}", plan.sink_epochs, plan.sink_size));
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
-  const OptimizerShard shard{.count = s.parallel.optimizer_shard ? grid.dp : 1,
-                             .index = s.parallel.optimizer_shard ? grid.dp_index() : 0,
-                             .threshold_bytes = s.parallel.shard_threshold,
-                             .zero = s.parallel.zero};
-  const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
-  const ModelPart part = part_of(config, grid, pipeline);
+  const TrainSettings settings = train_settings(s, plan, data, config, native);
+  const ModelPart part = part_of(config, grid, settings.pipeline);
   ThreadPool pool(static_cast<int>(s.threads));
   TrainingRun planned = training_run(s, config);
   planned.threads = pool.threads();
   log.info(check_training_memory(planned, grid.rank, available_memory() / ranks_on_this_host()));
 
   ops::Exec exec{pool};
-  const TrainSettings settings = train_settings(s, plan, data, config, native);
-  TrainState state(config, s.model.param, s.optimizer.master_weights, part, shard);
+  TrainState state(config, s.model.param, s.optimizer.master_weights, part,
+                   shard_of_run(s.parallel, grid));
   const CkptFiles files(folders, s.save, native, s.resume);
   if (s.parallel.only_save_strategy) {
     files.save_strategy(state);
