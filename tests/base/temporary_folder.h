@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <string>
 
 namespace cria {
@@ -33,6 +34,11 @@ class TemporaryFolder {
     return (path_ / name).string();
   }
   [[nodiscard]] std::string path() const { return path_.string(); }
+  /// How many files and folders lie in it.
+  [[nodiscard]] size_t entries() const {
+    const std::filesystem::directory_iterator begin(path_);
+    return static_cast<size_t>(std::distance(begin, std::filesystem::directory_iterator()));
+  }
 
  private:
   explicit TemporaryFolder(const std::filesystem::path& parent) {

@@ -75,7 +75,7 @@ TEST(Convert, ARefusedInputLeavesNoOutput) {
   EXPECT_THROW(convert_weights(rows_of(weights), std::nullopt,
                                {.format = WeightFormat::gguf, .output = scratch.path("w.gguf")}),
                UsageError);
-  EXPECT_EQ(scratch.files(), 0U);
+  EXPECT_EQ(scratch.entries(), 0U);
 }
 
 TEST(RandomRows, AreThoseOfInitParameters) {

@@ -10,37 +10,19 @@
 #include <string>
 #include <string_view>
 
+#include "base/temporary_folder.h"
 #include "tokenizer/load.h"
 #include "tokenizer/tokenizer.h"
 
 namespace cria {
 
-/// A new empty folder, removed at the end.
-class ScratchFolder {
+class ScratchFolder : public TemporaryFolder {
  public:
-  ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "cria-data-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~ScratchFolder() { std::filesystem::remove_all(path_); }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  [[nodiscard]] std::string operator/(std::string_view name) const {
-    return (path_ / name).string();
-  }
-  std::string write(std::string_view name, std::string_view text) const {
+  std::string write(const std::string& name, std::string_view text) const {
     const std::string path = *this / name;
     std::ofstream(path, std::ios::binary) << text;
     return path;
   }
-  /// How many files and folders lie in it.
-  [[nodiscard]] size_t count() const {
-    const std::filesystem::directory_iterator begin(path_);
-    return static_cast<size_t>(std::distance(begin, std::filesystem::directory_iterator()));
-  }
-
- private:
-  std::filesystem::path path_;
 };
 
 inline std::string bytes_of_file(const std::string& path) {

@@ -218,7 +218,7 @@ TEST_P(BadPreprocess, SaysWhyAndLeavesNothing) {
     EXPECT_THAT(e.what(), HasSubstr(GetParam().reason));
     EXPECT_EQ(std::string_view(e.what()).find('\n'), std::string_view::npos);
   }
-  EXPECT_EQ(folder.count(), 1U) << "only the input may be there";
+  EXPECT_EQ(folder.entries(), 1U) << "only the input may be there";
 }
 
 void put(const PreprocessOptions& o, std::string_view text) {

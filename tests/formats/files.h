@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/temporary_folder.h"
 
 namespace cria::test {
 
@@ -45,24 +46,9 @@ inline nlohmann::json load_json(const std::string& path) {
   return nlohmann::json::parse(text);
 }
 
-/// A folder that goes with the test.
-class Scratch {
+class Scratch : public TemporaryFolder {
  public:
-  Scratch() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "cria-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~Scratch() { std::filesystem::remove_all(folder_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  [[nodiscard]] std::string path(const std::string& name) const { return folder_ + "/" + name; }
-  [[nodiscard]] size_t files() const {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder_),
-                                             std::filesystem::directory_iterator()));
-  }
-
- private:
-  std::string folder_;
+  [[nodiscard]] std::string path(const std::string& name) const { return *this / name; }
 };
 
 inline std::span<const std::byte> as_span(std::string_view text) {

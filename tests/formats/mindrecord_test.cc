@@ -96,7 +96,7 @@ TEST(MindRecord, every_type_and_number_of_shards_comes_back) {
       }
       EXPECT_EQ(writer.rows(), rows);
       writer.commit();
-      EXPECT_EQ(scratch.files(), static_cast<size_t>(2 * shards + 1)) << "and the sums";
+      EXPECT_EQ(scratch.entries(), static_cast<size_t>(2 * shards + 1)) << "and the sums";
       const MindRecordReader reader(scratch.path(shards == 1   ? "set"
                                                  : shards > 10 ? "set03"
                                                                : "set1"));
@@ -198,7 +198,7 @@ TEST(MindRecord, nothing_is_left_when_writing_is_refused_or_given_up) {
     MindRecordWriter writer(path, lm, options);
     EXPECT_THROW(writer.commit(), UsageError);
   }
-  EXPECT_EQ(scratch.files(), 0U);
+  EXPECT_EQ(scratch.entries(), 0U);
 }
 
 TEST(MindRecord, an_older_set_is_replaced_only_when_asked) {

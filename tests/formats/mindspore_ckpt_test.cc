@@ -120,7 +120,7 @@ TEST(MindsporeCkpt, what_is_written_is_read_back_in_pieces_of_any_size) {
       EXPECT_EQ(layout.pieces[i].size(), (bytes + options.piece_bytes - 1) / options.piece_bytes);
     }
   }
-  EXPECT_EQ(scratch.files(), 1U);
+  EXPECT_EQ(scratch.entries(), 1U);
 }
 
 // The example of MindSpore 2.7.0's own bytes.
@@ -166,7 +166,7 @@ TEST(MindsporeCkpt, what_mindspore_could_not_read_is_not_written) {
       make_mindspore_ckpt_writer(path, {{.name = "q", .dtype = DType::q4_k, .shape = {256}}}),
       UsageError);
   EXPECT_THROW(make_mindspore_ckpt_writer(path, {good})->commit(), std::logic_error);
-  EXPECT_EQ(scratch.files(), 0U);
+  EXPECT_EQ(scratch.entries(), 0U);
 }
 
 }  // namespace

@@ -76,7 +76,7 @@ TEST(Safetensors, what_is_written_is_read_back) {
     EXPECT_EQ(sorted.infos.size(), tensors.infos.size());
     expect_equal(*reader, sorted, random);
   }
-  EXPECT_EQ(scratch.files(), 1U);
+  EXPECT_EQ(scratch.entries(), 1U);
 }
 
 TEST(Safetensors, the_header_is_padded_to_eight_and_the_data_begins_there) {
