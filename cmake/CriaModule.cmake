@@ -3,9 +3,10 @@
 # One static library for src/<name>/*.cc and, with CRIA_TESTS, one test program for tests/<name>/*_test.cc.
 # Files named *_cpu.cc are kernels: compiled once per instruction-set level, each inside its own
 # namespace (src/ops/isa.h), and chosen at run time.
-set(CRIA_ISA_LEVELS avx2 avx512 avx512_bf16)
+set(CRIA_ISA_LEVELS avx2 avx512 avx512_vnni avx512_bf16)
 set(CRIA_ISA_FLAGS_avx2 -march=x86-64-v3)
 set(CRIA_ISA_FLAGS_avx512 -march=x86-64-v4)
+set(CRIA_ISA_FLAGS_avx512_vnni -march=x86-64-v4 -mavx512vnni)
 set(CRIA_ISA_FLAGS_avx512_bf16 -march=x86-64-v4 -mavx512vnni -mavx512bf16)
 
 function(cria_module name)

@@ -13,7 +13,7 @@ fi
 
 objects=0
 bad=0
-for level in avx2 avx512 avx512_bf16; do
+for level in avx2 avx512 avx512_vnni avx512_bf16; do
   space="isa_$level"
   # An Itanium-mangled name holds each namespace as its length and its text.
   mark="${#space}$space"

@@ -20,21 +20,22 @@ Isa detect() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (!avx512) return Isa::avx2;
-  const bool bf16 = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
-  return bf16 ? Isa::avx512_bf16 : Isa::avx512;
+  if (!__builtin_cpu_supports("avx512vnni")) return Isa::avx512;
+  return __builtin_cpu_supports("avx512bf16") ? Isa::avx512_bf16 : Isa::avx512_vnni;
 }
 
 Isa choose() {
   const Isa best = detect();
   const char* wanted = std::getenv("CRIA_ISA");
   if (wanted == nullptr || *wanted == 0) return best;
-  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_bf16}) {
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16}) {
     if (name_of(isa) != wanted) continue;
     require(isa <= best, "CRIA_ISA={}: this processor lacks it; it has {}", wanted, name_of(best));
     return isa;
   }
-  throw UsageError(fmt::format("CRIA_ISA={}: no such level, expected avx2, avx512 or avx512_bf16",
-                               escaped(wanted)));
+  throw UsageError(
+      fmt::format("CRIA_ISA={}: no such level, expected avx2, avx512, avx512_vnni or avx512_bf16",
+                  escaped(wanted)));
 }
 
 }  // namespace
@@ -50,6 +51,8 @@ std::string_view name_of(Isa isa) {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::avx512_vnni:
+      return "avx512_vnni";
     case Isa::avx512_bf16:
       return "avx512_bf16";
   }

@@ -22,6 +22,9 @@
   namespace isa_avx512 {              \
   extern const Type name;             \
   }                                   \
+  namespace isa_avx512_vnni {         \
+  extern const Type name;             \
+  }                                   \
   namespace isa_avx512_bf16 {         \
   extern const Type name;             \
   }                                   \
@@ -29,6 +32,8 @@
     switch (current_isa()) {          \
       case Isa::avx512:               \
         return isa_avx512::name;      \
+      case Isa::avx512_vnni:          \
+        return isa_avx512_vnni::name; \
       case Isa::avx512_bf16:          \
         return isa_avx512_bf16::name; \
       default:                        \

@@ -109,7 +109,8 @@ TEST(Bytes, AreReadAndWrittenInBothOrders) {
 
 TEST(Cpu, HasAtLeastOneCoreAndALevelWithAName) {
   EXPECT_GE(available_cores(), 1);
-  EXPECT_THAT(name_of(current_isa()), testing::AnyOf("avx2", "avx512", "avx512_bf16"));
+  EXPECT_THAT(name_of(current_isa()),
+              testing::AnyOf("avx2", "avx512", "avx512_vnni", "avx512_bf16"));
 }
 
 }  // namespace

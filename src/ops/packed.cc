@@ -1,0 +1,226 @@
+#include "ops/packed.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+#include "ops/door.h"
+#include "ops/packed_blocks.h"
+#include "ops/packed_kernels.h"
+#include "ops/packed_ref.h"
+
+namespace cria::ops {
+namespace {
+
+constexpr int64_t kFewRows = 24;             // of x: the weights are read once, and their speed counts
+constexpr int64_t kFewBytes = 128 << 10;     // of w, one thread's piece then: a few microseconds
+constexpr int64_t kPanelsOfMany = 4;         // one thread's piece of a product with many rows: 64 outputs
+constexpr int64_t kRowsOfMany = 192;         // ... of so many rows
+constexpr int64_t kRowsToPrepare = 8;        // one thread's piece of x
+constexpr int64_t kAloneBytes = 128 << 10;   // bytes of w times rows of x not worth a second thread
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// One block's numbers into column `col` of row `row` of a panel.
+void put_numbers(const OpenBlock& block, const PackedLayout& layout, int64_t count, std::byte* numbers,
+                 int64_t row, int64_t col) {
+  if (!layout.nibbles) {
+    for (int64_t k = 0; k < count; k += 4)
+      std::memcpy(numbers + (col + k) * kPanelRows + row * 4, &block.numbers[static_cast<size_t>(k)], 4);
+    return;
+  }
+  for (int64_t k = 0; k < count; k += 8) {
+    uint64_t eight = 0;
+    std::memcpy(&eight, &block.numbers[static_cast<size_t>(k)], 8);
+    const auto pairs = static_cast<uint32_t>(eight | eight >> 28);
+    std::memcpy(numbers + (col + k) * kPanelRows / 2 + row * 4, &pairs, 4);
+  }
+}
+
+void put_scales(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at, std::byte* panel,
+                int64_t row, int64_t index) {
+  std::memcpy(panel + at.scales + (index * kPanelRows + row) * 2, &block.scale, 2);
+  if (layout.offsets) std::memcpy(panel + at.offsets + (index * kPanelRows + row) * 2, &block.offset, 2);
+  if (!layout.of_256) return;
+  const int64_t groups = 256 / layout.group;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t to = (index * groups + g) * kPanelRows + row;
+    panel[at.small_scales + to] = static_cast<std::byte>(block.small_scales[static_cast<size_t>(g)]);
+    if (layout.offsets)
+      panel[at.small_offsets + to] = static_cast<std::byte>(block.small_offsets[static_cast<size_t>(g)]);
+  }
+}
+
+template <class T>
+T at_bytes(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return value;
+}
+
+/// Rows of x as the kernels want them for such weights. Kept by the calling thread, so that only the first calls allocate.
+const std::byte* prepare(ConstView x, const PackedRow& row, bool pairs, ThreadPool& pool) {
+  thread_local Tensor memory;
+  if (memory.cols() < x.rows * row.bytes) memory = Tensor(DType::u8, 1, x.rows * row.bytes);
+  std::byte* const to = memory.bytes().data();
+  const auto body = [&](int64_t i) {
+    for (int64_t t = i * kRowsToPrepare; t < std::min(x.rows, (i + 1) * kRowsToPrepare); ++t)
+      packed_prepare_kernels().prepare({.from = x.at(t, 0),
+                                        .dtype = x.dtype,
+                                        .cols = x.cols,
+                                        .row = row,
+                                        .pairs = pairs,
+                                        .to = to + t * row.bytes});
+  };
+  const int64_t items = ceil_div(x.rows, kRowsToPrepare);
+  if (items == 1) {
+    body(0);
+  } else {
+    pool.parallel_for(items, body);
+  }
+  return to;
+}
+
+void product(ConstView x, const PackedMatrix& w, View y, bool add, ThreadPool& pool) {
+  const PackedLayout layout = *packed_layout(w.type());
+  PackedJob whole;
+  whole.type = w.type();
+  whole.panel = packed_panel(layout, w.cols());
+  whole.cols = w.cols();
+  whole.pairs = layout.group == 0 && x.dtype == DType::bf16 && packed_kernels().has_pairs;
+  whole.row = packed_row(layout, w.cols(), whole.pairs);
+  whole.x = prepare(x, whole.row, whole.pairs, pool);
+  whole.y_dtype = y.dtype;
+  whole.y_stride = y.stride;
+  whole.add = add;
+  const int64_t panels = ceil_div(w.rows(), kPanelRows);
+  const bool few = x.rows <= kFewRows;
+  const int64_t piece =
+      few ? std::max<int64_t>(1, kFewBytes / whole.panel.bytes) : std::min(panels, kPanelsOfMany);
+  const int64_t rows = few ? x.rows : kRowsOfMany;
+  const int64_t across = ceil_div(panels, piece);
+  const auto body = [&](int64_t i) {
+    const int64_t first = i % across * piece, t = i / across * rows;
+    PackedJob job = whole;
+    job.panels = w.panel(first);
+    job.outs = std::min(piece * kPanelRows, w.rows() - first * kPanelRows);
+    job.x = whole.x + t * job.row.bytes;
+    job.x_rows = std::min(rows, x.rows - t);
+    job.y = y.at(t, first * kPanelRows);
+    packed_kernels().multiply(job);
+  };
+  const int64_t items = across * ceil_div(x.rows, rows);
+  if (static_cast<int64_t>(w.size_bytes()) * x.rows < kAloneBytes) {
+    for (int64_t i = 0; i < items; ++i) body(i);
+  } else {
+    pool.parallel_for(items, body);
+  }
+}
+
+}  // namespace
+
+bool PackedMatrix::takes(DType type) { return packed_layout(type).has_value(); }
+
+PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols) : type_(type), rows_(rows), cols_(cols) {
+  const auto layout = packed_layout(type);
+  require(layout.has_value(), "packed weights: {} is not packed, expected BF16 or blocks of Q4_0 to Q8_0",
+          name_of(type));
+  require(cols % block_elements(type) == 0, "packed weights: {} columns, expected a multiple of {} for {}", cols,
+          block_elements(type), name_of(type));
+  panel_bytes_ = packed_panel(*layout, cols).bytes;
+  memory_ = Tensor(DType::u8, ceil_div(rows, kPanelRows), panel_bytes_);
+}
+
+void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
+  const PackedLayout layout = *packed_layout(type_);
+  const PackedPanel at = packed_panel(layout, cols_);
+  const int64_t row_bytes = bytes_of(type_, cols_);
+  check(row_bytes > 0 && std::ssize(rows) % row_bytes == 0, "whole rows are put");
+  check(first >= 0 && first + std::ssize(rows) / row_bytes <= rows_, "rows are inside the matrix");
+  OpenBlock block;
+  for (int64_t r = first; r < first + std::ssize(rows) / row_bytes; ++r) {
+    const std::byte* from = rows.data() + (r - first) * row_bytes;
+    std::byte* const panel = memory_.bytes().data() + r / kPanelRows * panel_bytes_;
+    const int64_t row = r % kPanelRows;
+    if (layout.group == 0) {
+      for (int64_t k = 0; k < cols_; k += 2)
+        std::memcpy(panel + at.numbers + k / 2 * kPanelRows * 4 + row * 4, from + k * 2, k + 1 < cols_ ? 4 : 2);
+      continue;
+    }
+    const int64_t count = block_elements(type_);
+    for (int64_t b = 0; b < cols_ / count; ++b, from += block_bytes(type_)) {
+      open_block(type_, from, block);
+      put_scales(block, layout, at, panel, row, b);
+      put_numbers(block, layout, count, panel + at.numbers, row, b * count);
+    }
+  }
+}
+
+void PackedMatrix::numbers(int64_t r, std::span<PackedNumber> out) const {
+  const PackedLayout layout = *packed_layout(type_);
+  check(layout.group > 0 && r >= 0 && r < rows_ && std::ssize(out) == cols_, "a row in blocks is read");
+  const PackedPanel at = packed_panel(layout, cols_);
+  const std::byte* const p = panel(r / kPanelRows);
+  const int64_t row = r % kPanelRows;
+  const auto scale = [&](int64_t half, int64_t small, int64_t g) {
+    const int64_t index = layout.of_256 ? g / (256 / layout.group) : g;
+    const auto value = static_cast<float>(at_bytes<f16>(p + half + (index * kPanelRows + row) * 2));
+    return layout.of_256 ? value * static_cast<float>(at_bytes<int8_t>(p + small + g * kPanelRows + row)) : value;
+  };
+  for (int64_t k = 0; k < cols_; ++k) {
+    const int64_t g = k / layout.group;
+    const int64_t line = k / (layout.nibbles ? 8 : 4) * kPanelRows * 4;
+    const int byte = at_bytes<uint8_t>(p + at.numbers + line + row * 4 + k % 4);
+    PackedNumber& n = out[static_cast<size_t>(k)];
+    n.stored = !layout.nibbles ? byte : k % 8 < 4 ? byte & 15 : byte >> 4;
+    n.scale = scale(at.scales, at.small_scales, g);
+    // The types of 256 take their offsets away.
+    n.offset = !layout.offsets ? 0 : layout.of_256 ? -scale(at.offsets, at.small_offsets, g) : scale(at.offsets, 0, g);
+  }
+}
+
+void PackedMatrix::row(int64_t r, std::span<float> out) const {
+  const PackedLayout layout = *packed_layout(type_);
+  if (layout.group == 0) {
+    check(r >= 0 && r < rows_ && std::ssize(out) == cols_, "a row of the matrix is read");
+    const std::byte* const p = panel(r / kPanelRows) + r % kPanelRows * 4;
+    for (int64_t k = 0; k < cols_; ++k)
+      out[static_cast<size_t>(k)] = static_cast<float>(at_bytes<bf16>(p + k / 2 * kPanelRows * 4 + k % 2 * 2));
+    return;
+  }
+  thread_local std::vector<PackedNumber> stored;
+  stored.resize(out.size());
+  numbers(r, stored);
+  for (size_t k = 0; k < out.size(); ++k) {
+    const PackedNumber& n = stored[k];
+    out[k] = n.scale * static_cast<float>(n.stored - static_cast<int>(layout.zero));
+    if (layout.offsets) out[k] += n.offset;
+  }
+}
+
+void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec, Into into) {
+  int64_t outs = 0;
+  for (const PackedMatrix* m : w) {
+    require(m->cols() == x.cols, "linear_packed: x is [{}, {}], but w is [{}, {}]", x.rows, x.cols, m->rows(),
+            m->cols());
+    outs += m->rows();
+  }
+  require_compute("linear_packed", "x", x);
+  require_compute("linear_packed", "y", y);
+  require_shape("linear_packed", "y", y, x.rows, outs);
+  if (x.rows == 0) return;
+  int64_t first = 0;
+  for (const PackedMatrix* m : w) {
+    const View part = y.col_range(first, m->rows());
+    first += m->rows();
+    if (m->rows() == 0) continue;
+    if (exec.reference) {
+      linear_packed_ref(x, *m, part, into);
+    } else {
+      product(x, *m, part, into == Into::add, exec.pool);
+    }
+  }
+}
+
+}  // namespace cria::ops

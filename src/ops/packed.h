@@ -1,0 +1,75 @@
+// Weights laid out once for products with few or many rows alike, and the product with them. The numbers keep the bits they have
+// in files: bf16, or GGUF's blocks of 4 to 8 bits, which are multiplied as integers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "ops/exec.h"
+#include "ops/linear.h"
+#include "tensor/tensor.h"
+
+namespace cria::ops {
+
+/// What is stored of one number: it stands for scale * (stored - zero of its type), or scale * stored + offset.
+struct PackedNumber {
+  int stored = 0;
+  float scale = 0, offset = 0;
+};
+
+/// A weight [rows, cols] in panels of 16 rows that lie side by side (docs/packed-weights.md), so that one number of x meets 16
+/// rows at once and memory is read from front to back. Takes as many bytes as the same numbers in a GGUF file, give or take one
+/// in twenty; q5_0, q5_1, q5_k and q6_k take a whole byte a number.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  /// Of bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k; throws UsageError for another type or when the type's blocks do
+  /// not divide cols. All zero until put_rows().
+  PackedMatrix(DType type, int64_t rows, int64_t cols);
+
+  [[nodiscard]] DType type() const { return type_; }
+  [[nodiscard]] int64_t rows() const { return rows_; }
+  [[nodiscard]] int64_t cols() const { return cols_; }
+  [[nodiscard]] size_t size_bytes() const { return memory_.size_bytes(); }
+
+  /// Rows [first, first + count) as they lie in a file: elements or blocks, row after row. Loses nothing. Threads may put
+  /// different rows at the same time.
+  void put_rows(int64_t first, std::span<const std::byte> rows);
+  /// The numbers of a row as f32, with the bits that dequantise() (formats/dequantise.h) gives for the same blocks.
+  void row(int64_t r, std::span<float> out) const;
+
+  /// The same as it is stored, for types in blocks.
+  void numbers(int64_t r, std::span<PackedNumber> out) const;
+
+  [[nodiscard]] static bool takes(DType type);
+  [[nodiscard]] const std::byte* panel(int64_t p) const { return memory_.bytes().data() + p * panel_bytes_; }
+
+ private:
+  DType type_ = DType::bf16;
+  int64_t rows_ = 0, cols_ = 0, panel_bytes_ = 0;
+  Tensor memory_;
+};
+
+/// y[t, o] = sum_i x[t, i] * w[o, i]   (or +=, the finished sum added once)
+///
+///   x  [T, I]  f32, f16 or bf16
+///   w  rows of one or more matrices, one after the other: O in all, I columns each
+///   y  [T, O]  f32, f16 or bf16; overlaps no input
+///
+/// A row's bits are the same alone and in any batch, on any number of threads.
+///
+/// bf16 weights: one chain of f32 multiply-adds, i ascending; the same bits as linear() with those weights and x.
+/// Weights in blocks: each row of x is rounded to 8 bits, 32 numbers to a scale (largest / 127, halves to even). The dot products
+/// of a group are whole numbers; they are scaled and added in f32, groups ascending:
+///   y += (w_scale * x_scale) * dot, and where the type has offsets, y += w_offset * (x_scale * sum of x's whole numbers).
+/// Every instruction-set level gives the same bits.
+void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec,
+                   Into into = Into::write);
+inline void linear_packed(ConstView x, const PackedMatrix& w, View y, const Exec& exec,
+                          Into into = Into::write) {
+  const PackedMatrix* const one = &w;
+  linear_packed(x, {&one, 1}, y, exec, into);
+}
+
+}  // namespace cria::ops

@@ -1,0 +1,237 @@
+// Panels of packed weights times rows of x: sums of a tile stay in registers while k runs over the panel once, front to back.
+#include "ops/packed_dots.h"
+#include "ops/packed_kernels.h"
+#include "ops/simd.h"
+
+namespace cria::ops::CRIA_ISA {
+namespace {
+
+constexpr int64_t kAheadBytes = 4096;  // fetched into L2 meanwhile; the processor's own fetching stops at pages
+
+template <class T>
+void put_row(const float* sums, int64_t count, T* y, bool add_to) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Mask m = first(count - i);
+    const Vec s = load(sums + i);
+    store(y + i, add_to ? add(load(y + i, m), s) : s, m);
+  }
+}
+
+/// Sums of 16 outputs of each of `rows` rows of x to y, those past the last output left out.
+void put(const PackedJob& job, const float* sums, int64_t t, int64_t rows, int64_t out) {
+  const int64_t count = job.outs - out < kPanelRows ? job.outs - out : kPanelRows;
+  for (int64_t r = 0; r < rows; ++r, sums += kPanelRows) {
+    const int64_t at = (t + r) * job.y_stride + out;
+    switch (job.y_dtype) {
+      case DType::bf16:
+        put_row(sums, count, static_cast<bf16*>(job.y) + at, job.add);
+        break;
+      case DType::f16:
+        put_row(sums, count, static_cast<f16*>(job.y) + at, job.add);
+        break;
+      default:
+        put_row(sums, count, static_cast<float*>(job.y) + at, job.add);
+    }
+  }
+}
+
+// What the kernels must know of a type (ops/packed_layout.h); kMost is the largest stored number.
+template <int64_t Group, int64_t Most, bool Nibbles, bool Zero, bool Offsets, bool Of256>
+struct Format {
+  static constexpr int64_t kGroup = Group, kMost = Most;
+  static constexpr bool kNibbles = Nibbles, kZero = Zero, kOffsets = Offsets, kOf256 = Of256;
+  static constexpr int64_t kGroupBytes = Group * kPanelRows / (Nibbles ? 2 : 1);
+};
+using Q4_0 = Format<32, 15, true, true, false, false>;
+using Q4_1 = Format<32, 15, true, false, true, false>;
+using Q4_K = Format<32, 15, true, false, true, true>;
+using Q5_0 = Format<32, 31, false, true, false, false>;
+using Q5_1 = Format<32, 31, false, false, true, false>;
+using Q5_K = Format<32, 31, false, false, true, true>;
+using Q6_K = Format<16, 63, false, true, false, true>;
+using Q8_0 = Format<32, 255, false, true, false, false>;
+
+/// A group's scales (or offsets) of kRows rows: halves, or small whole numbers times the halves of 256 numbers.
+template <class F>
+inline __attribute__((always_inline)) Floats scale_of(const std::byte* half, const std::byte* small, int64_t g) {
+  if constexpr (!F::kOf256) return halves(half + g * kPanelRows * 2);
+  return multiply(halves(half + g / (256 / F::kGroup) * kPanelRows * 2), small_ints(small + g * kPanelRows));
+}
+
+/// sums[t][...] = rows [row, row + kRows) of the panel times T rows of x.
+template <class F, int T>
+void tile(const PackedJob& job, const std::byte* panel, const std::byte* x, int64_t row, float* sums) {
+  const PackedPanel& at = job.panel;
+  const std::byte* w = panel + at.numbers + row * 4;
+  const std::byte* const scales = panel + at.scales + row * 2;
+  const std::byte* const offsets = panel + at.offsets + row * 2;
+  const std::byte* const small_scales = panel + at.small_scales + row;
+  const std::byte* const small_offsets = panel + at.small_offsets + row;
+  const int64_t stride = job.row.bytes;
+  const std::byte* const x_scales = x + job.row.scales;
+  const std::byte* const x_sums = x + job.row.sums;
+  Floats y[T];
+#pragma GCC unroll 12
+  for (int t = 0; t < T; ++t) y[t] = no_floats();
+  for (int64_t g = 0; g < at.groups; ++g) {
+    if constexpr (T <= 4) {
+#pragma GCC unroll 8
+      for (int64_t i = 0; i < F::kGroupBytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes + i), _MM_HINT_T1);
+    }
+    Ints dots[T];
+    group_dots<F, T>(w, Rows{x + g * F::kGroup, x_sums + g * 4, stride}, dots);
+    w += F::kGroupBytes;
+    const Floats scale = scale_of<F>(scales, small_scales, g);
+    const std::byte* const x_scale = x_scales + (F::kGroup == 16 ? g / 2 : g) * 4;
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) {
+      const float s = *reinterpret_cast<const float*>(x_scale + t * stride);
+      y[t] = multiply_add(to_floats(dots[t]), multiply(scale, everywhere(s)), y[t]);
+    }
+    if constexpr (F::kOffsets) {
+      const Floats offset = scale_of<F>(offsets, small_offsets, g);
+#pragma GCC unroll 12
+      for (int t = 0; t < T; ++t) {
+        const Floats s = everywhere(*reinterpret_cast<const float*>(x_sums + g * 4 + t * stride));
+        y[t] = F::kOf256 ? subtract_product(offset, s, y[t]) : multiply_add(offset, s, y[t]);
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int t = 0; t < T; ++t) store_floats(sums + t * kPanelRows + row, y[t]);
+}
+
+#ifdef __AVX512VNNI__
+constexpr int kMostRows = 12;
+#else
+constexpr int kMostRows = 4;
+#endif
+constexpr int fewer(int t) { return t == 12 ? 8 : t / 2; }
+
+template <class F>
+struct IntTiles {
+  static constexpr int kMost = kMostRows;
+  template <int T>
+  static void run(const PackedJob& job, const std::byte* panel, const std::byte* x, float* sums) {
+    for (int64_t row = 0; row < kPanelRows; row += kRows) tile<F, T>(job, panel, x, row, sums);
+  }
+};
+
+// bf16 weights: pairs of neighbouring k of 16 rows, multiplied as pairs or widened.
+#ifdef __AVX512F__
+constexpr int kMostFloatRows = 12;
+inline Vec even_of(const std::byte* w) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(w), 16)); }
+inline Vec odd_of(const std::byte* w) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(w), _mm512_set1_epi32(-65536)));
+}
+#else
+constexpr int kMostFloatRows = 8;
+inline Vec even_of(const std::byte* w) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i*)w), 16));
+}
+inline Vec odd_of(const std::byte* w) {
+  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i*)w), _mm256_set1_epi32(-65536)));
+}
+#endif
+
+struct WideTiles {
+  static constexpr int kMost = kMostFloatRows;
+  template <int T>
+  static void run(const PackedJob& job, const std::byte* panel, const std::byte* x, float* sums) {
+    for (int64_t row = 0; row < kPanelRows; row += kLanes) half<T>(job, panel + row * 4, x, sums + row);
+  }
+  template <int T>
+  static void half(const PackedJob& job, const std::byte* w, const std::byte* x, float* sums) {
+    Vec y[T];
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) y[t] = zero();
+    const int64_t stride = job.row.bytes;
+    for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 8) {
+      _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
+      const Vec even = even_of(w), odd = odd_of(w);
+#pragma GCC unroll 12
+      for (int t = 0; t < T; ++t) {
+        const float* const at = reinterpret_cast<const float*>(x + t * stride);
+        y[t] = fma(odd, set1(at[1]), fma(even, set1(at[0]), y[t]));
+      }
+    }
+#pragma GCC unroll 12
+    for (int t = 0; t < T; ++t) store(sums + t * kPanelRows, y[t]);
+  }
+};
+
+#ifdef __AVX512BF16__
+struct PairTiles {
+  static constexpr int kMost = 24;
+  template <int T>
+  static void run(const PackedJob& job, const std::byte* w, const std::byte* x, float* sums) {
+    Vec y[T];
+#pragma GCC unroll 24
+    for (int t = 0; t < T; ++t) y[t] = zero();
+    const int64_t stride = job.row.bytes;
+    for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 4) {
+      if constexpr (T <= 12) _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
+      const auto v = (__m512bh)_mm512_loadu_si512(w);
+#pragma GCC unroll 24
+      for (int t = 0; t < T; ++t)
+        y[t] = _mm512_dpbf16_ps(y[t], v, (__m512bh)_mm512_set1_epi32(four_numbers(x + t * stride)));
+    }
+#pragma GCC unroll 24
+    for (int t = 0; t < T; ++t) store(sums + t * kPanelRows, y[t]);
+  }
+};
+constexpr bool kHasPairs = true;
+#else
+using PairTiles = WideTiles;
+constexpr bool kHasPairs = false;
+#endif
+
+/// The rows of x from t on, T at a time, then fewer.
+template <class Tiles, int T>
+void rows_of_x(const PackedJob& job, const std::byte* panel, int64_t out, int64_t t) {
+  alignas(64) float sums[T * kPanelRows];
+  for (; t + T <= job.x_rows; t += T) {
+    Tiles::template run<T>(job, panel, job.x + t * job.row.bytes, sums);
+    put(job, sums, t, T, out);
+  }
+  if constexpr (T > 1) {
+    if (t < job.x_rows) rows_of_x<Tiles, T == 24 ? 12 : fewer(T)>(job, panel, out, t);
+  }
+}
+
+template <class Tiles>
+void panels(const PackedJob& job) {
+  const std::byte* panel = job.panels;
+  for (int64_t out = 0; out < job.outs; out += kPanelRows, panel += job.panel.bytes)
+    rows_of_x<Tiles, Tiles::kMost>(job, panel, out, 0);
+}
+
+void multiply(const PackedJob& job) {
+  switch (job.type) {
+    case DType::q4_0:
+      return panels<IntTiles<Q4_0>>(job);
+    case DType::q4_1:
+      return panels<IntTiles<Q4_1>>(job);
+    case DType::q4_k:
+      return panels<IntTiles<Q4_K>>(job);
+    case DType::q5_0:
+      return panels<IntTiles<Q5_0>>(job);
+    case DType::q5_1:
+      return panels<IntTiles<Q5_1>>(job);
+    case DType::q5_k:
+      return panels<IntTiles<Q5_K>>(job);
+    case DType::q6_k:
+      return panels<IntTiles<Q6_K>>(job);
+    case DType::q8_0:
+      return panels<IntTiles<Q8_0>>(job);
+    default:
+      return job.pairs ? panels<PairTiles>(job) : panels<WideTiles>(job);
+  }
+}
+
+}  // namespace
+
+const PackedKernels packed_kernels = {multiply, kHasPairs};
+
+}  // namespace cria::ops::CRIA_ISA

@@ -1,0 +1,50 @@
+// Where the numbers of a panel of packed weights lie, and those of a row of x that is multiplied with them. Internal to ops.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "tensor/dtype.h"
+
+namespace cria::ops {
+
+constexpr int64_t kPanelRows = 16;
+
+/// What is stored of a type: unsigned whole numbers in groups. A number stands for
+///   scale * (number - zero)  or  scale * number + offset.
+struct PackedLayout {
+  int64_t group = 0;     // numbers that share a scale: 16 or 32; 0: bf16 numbers without scales
+  int64_t zero = 0;      // taken off each number
+  bool nibbles = false;  // two numbers a byte
+  bool offsets = false;  // a group has an offset
+  bool of_256 = false;   // a group's scale (and offset) is a small whole number times an f16 that 256 numbers share
+};
+/// Nothing for types that are not packed.
+std::optional<PackedLayout> packed_layout(DType type);
+
+/// Bytes from the start of a panel to its sections, each a multiple of 64. [..][16] is one entry for each row of the panel.
+struct PackedPanel {
+  int64_t groups = 0, bigs = 0;
+  int64_t scales = 0, offsets = 0;              // f16 [groups][16], or with of_256 [bigs][16]
+  int64_t small_scales = 0, small_offsets = 0;  // i8 [groups][16], only with of_256
+  // bytes: [cols / 4][16][4]; nibbles: [cols / 8][16][4], low half of a byte k, high half k + 4; bf16: [cols / 2][16][2]
+  int64_t numbers = 0;
+  int64_t bytes = 0;
+};
+PackedPanel packed_panel(const PackedLayout& layout, int64_t cols);
+
+/// Bytes from the start of a prepared row of x to its sections.
+struct PackedRow {
+  int64_t group = 0;      // numbers that share a scale
+  int64_t sum_group = 0;  // numbers that share a sum: those of the weights
+  int64_t numbers = 0;    // i8; or bf16 pairs, or f32
+  int64_t scales = 0;     // f32 [cols / group]
+  int64_t sums = 0;       // of the whole numbers: -zero * sum as i32, or with offsets scale * sum as f32
+  int64_t bytes = 0;
+  int64_t zero = 0;
+  bool offsets = false;
+};
+/// `pairs`: of bf16 x that is multiplied as pairs.
+PackedRow packed_row(const PackedLayout& layout, int64_t cols, bool pairs);
+
+}  // namespace cria::ops

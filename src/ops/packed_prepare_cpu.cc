@@ -1,0 +1,139 @@
+// Rows of x for the product with packed weights: rounded to 8 bits, 32 numbers to a scale, with the sums that zeros and offsets of
+// the weights are multiplied with; or, for bf16 weights, as pairs or as f32.
+#include "ops/packed_kernels.h"
+#include "ops/simd.h"
+
+namespace cria::ops::CRIA_ISA {
+namespace {
+
+constexpr int64_t kGroup = 32;
+constexpr int64_t kVectors = kGroup / kLanes;
+
+#ifdef __AVX512F__
+using Ints = __m512i;
+inline Ints to_ints(Vec v) { return _mm512_cvtps_epi32(v); }
+inline Ints magnitude(Vec v) {
+  return _mm512_and_epi32(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff));
+}
+inline Ints max_ints(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
+inline int32_t max_of_ints(Ints v) { return _mm512_reduce_max_epi32(v); }
+inline int32_t sum_of_ints(Ints v) { return _mm512_reduce_add_epi32(v); }
+inline void store_bytes(int8_t* p, Ints v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
+#else
+using Ints = __m256i;
+inline Ints to_ints(Vec v) { return _mm256_cvtps_epi32(v); }
+inline Ints magnitude(Vec v) {
+  return _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fffffff));
+}
+inline Ints max_ints(Ints a, Ints b) { return _mm256_max_epi32(a, b); }
+inline int32_t max_of_ints(Ints v) {
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  return _mm_cvtsi128_si32(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+inline int32_t sum_of_ints(Ints v) {
+  __m128i m = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  m = _mm_add_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(m, _mm_shuffle_epi32(m, 0xb1)));
+}
+inline void store_bytes(int8_t* p, Ints v) {
+  const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(half, half));
+}
+#endif
+
+// Largest magnitudes below are as good as 0: 127 / largest would not be finite.
+constexpr float kTiny = 1e-30f;
+
+/// One group: whole numbers to q, their sums over the first and the second 16 to `sums`; the scale is returned.
+template <class T>
+float round_group(const T* x, int8_t* q, int32_t* sums) {
+  Vec v[kVectors];
+  Ints most = magnitude(v[0] = load(x));
+#pragma GCC unroll 4
+  for (int64_t i = 1; i < kVectors; ++i) most = max_ints(most, magnitude(v[i] = load(x + i * kLanes)));
+  // As integers, so that infinity and NaN are larger than any number.
+  const int32_t bits = max_of_ints(most);
+  const float largest = __builtin_bit_cast(float, bits);
+  const bool finite = bits < 0x7f800000;
+  const float inverse = finite && largest >= kTiny ? 127.0f / largest : 0.0f;
+  Ints n[kVectors];
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < kVectors; ++i) {
+    // What is no number becomes some whole number; the scale then spoils every product.
+    n[i] = to_ints(finite ? mul(v[i], set1(inverse)) : zero());
+    store_bytes(q + i * kLanes, n[i]);
+  }
+#ifdef __AVX512F__
+  sums[0] = sum_of_ints(n[0]);
+  sums[1] = sum_of_ints(n[1]);
+#else
+  sums[0] = sum_of_ints(n[0]) + sum_of_ints(n[1]);
+  sums[1] = sum_of_ints(n[2]) + sum_of_ints(n[3]);
+#endif
+  if (!finite) return __builtin_nanf("");
+  return largest >= kTiny ? largest / 127.0f : 0.0f;
+}
+
+template <class T>
+void round_row(const PackedPrepareJob& job) {
+  const T* const x = static_cast<const T*>(job.from);
+  const PackedRow& row = job.row;
+  auto* const q = reinterpret_cast<int8_t*>(job.to + row.numbers);
+  auto* const scales = reinterpret_cast<float*>(job.to + row.scales);
+  auto* const whole = reinterpret_cast<int32_t*>(job.to + row.sums);
+  auto* const scaled = reinterpret_cast<float*>(job.to + row.sums);
+  const auto zero_point = static_cast<int32_t>(row.zero);
+  for (int64_t g = 0; g < job.cols / kGroup; ++g) {
+    int32_t sums[2];
+    scales[g] = round_group(x + g * kGroup, q + g * kGroup, sums);
+    if (row.offsets) {
+      scaled[g] = scales[g] * static_cast<float>(sums[0] + sums[1]);
+    } else if (row.sum_group == kGroup) {
+      whole[g] = -zero_point * (sums[0] + sums[1]);
+    } else {
+      whole[2 * g] = -zero_point * sums[0];
+      whole[2 * g + 1] = -zero_point * sums[1];
+    }
+  }
+}
+
+template <class T>
+void widen_row(const PackedPrepareJob& job) {
+  const T* const x = static_cast<const T*>(job.from);
+  auto* const to = reinterpret_cast<float*>(job.to);
+  int64_t k = 0;
+  for (; k + kLanes <= job.cols; k += kLanes) store(to + k, load(x + k));
+  if (k < job.cols) store(to + k, load(x + k, first(job.cols - k)), first(job.cols - k));
+  if (job.cols % 2 != 0) to[job.cols] = 0;
+}
+
+void copy_pairs(const PackedPrepareJob& job) {
+  const auto* const x = static_cast<const uint16_t*>(job.from);
+  auto* const to = reinterpret_cast<uint16_t*>(job.to);
+  __builtin_memcpy(to, x, static_cast<size_t>(job.cols) * 2);
+  if (job.cols % 2 != 0) to[job.cols] = 0;
+}
+
+template <class T>
+void prepare_of(const PackedPrepareJob& job) {
+  return job.row.group == 0 ? widen_row<T>(job) : round_row<T>(job);
+}
+
+void prepare(const PackedPrepareJob& job) {
+  if (job.pairs) return copy_pairs(job);
+  switch (job.dtype) {
+    case DType::bf16:
+      return prepare_of<bf16>(job);
+    case DType::f16:
+      return prepare_of<f16>(job);
+    default:
+      return prepare_of<float>(job);
+  }
+}
+
+}  // namespace
+
+const PackedPrepareKernels packed_prepare_kernels = {prepare};
+
+}  // namespace cria::ops::CRIA_ISA

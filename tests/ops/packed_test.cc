@@ -1,0 +1,178 @@
+#include "ops/packed.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/error.h"
+#include "ops/random_matrix.h"
+
+namespace cria::ops {
+namespace {
+
+constexpr DType kBlocks[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
+                             DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k};
+
+/// Blocks of random bits, but with scales that are ordinary numbers: every bit pattern of the numbers occurs.
+std::vector<std::byte> random_blocks(DType type, int64_t rows, int64_t cols, uint64_t seed) {
+  std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(type, rows * cols)));
+  uint64_t s = seed * 0x9e3779b97f4a7c15ull + 1;
+  const auto next = [&] {
+    s ^= s << 13;
+    s ^= s >> 7;
+    return s ^= s << 17;
+  };
+  for (std::byte& b : bytes) b = static_cast<std::byte>(next() >> 40);
+  const auto set_half = [&](size_t at) {
+    const f16 value(static_cast<float>(next() >> 40) / (1 << 25) - 0.1F);
+    std::memcpy(&bytes[at], &value, 2);
+  };
+  const auto block = static_cast<size_t>(block_bytes(type));
+  const bool second =
+      type == DType::q4_1 || type == DType::q5_1 || type == DType::q4_k || type == DType::q5_k;
+  for (size_t b = 0; b < bytes.size(); b += block) {
+    set_half(b + (type == DType::q6_k ? 208 : 0));
+    if (second) set_half(b + 2);
+  }
+  return bytes;
+}
+
+PackedMatrix packed(DType type, int64_t rows, int64_t cols, uint64_t seed) {
+  PackedMatrix m(type, rows, cols);
+  m.put_rows(0, random_blocks(type, rows, cols, seed));
+  return m;
+}
+
+class PackedTypes : public testing::TestWithParam<DType> {};
+
+TEST_P(PackedTypes, GiveTheBitsOfThePlainVersion) {
+  const DType type = GetParam();
+  ThreadPool pool(2);
+  for (const auto& [outs, cols] : {std::pair<int64_t, int64_t>{1, 256}, {16, 512}, {37, 768}, {70, 256}}) {
+    const PackedMatrix w = packed(type, outs, cols, 3);
+    for (const int64_t rows : {1, 2, 3, 5, 13, 27}) {
+      for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+        const Tensor x = random_matrix(dtype, rows, cols, 4);
+        Tensor y(DType::f32, rows, outs), want(DType::f32, rows, outs);
+        linear_packed(x, w, y, {pool});
+        linear_packed(x, w, want, {pool, true});
+        ASSERT_TRUE(same_bits(y, want)) << outs << " x " << cols << ", " << rows << " rows";
+      }
+    }
+  }
+}
+
+// Each number of x is off by at most half a step of its group, 1 / 254 of the largest, which is below 1.
+TEST_P(PackedTypes, AreCloseToTheProductOfWhatTheyStandFor) {
+  const DType type = GetParam();
+  constexpr int64_t kRows = 7, kOuts = 33, kCols = 512;
+  ThreadPool pool(1);
+  const PackedMatrix w = packed(type, kOuts, kCols, 5);
+  const Tensor x = random_matrix(DType::f32, kRows, kCols, 6);
+  Tensor y(DType::f32, kRows, kOuts);
+  linear_packed(x, w, y, {pool});
+  std::vector<float> row(kCols);
+  for (int64_t o = 0; o < kOuts; ++o) {
+    w.row(o, row);
+    for (int64_t t = 0; t < kRows; ++t) {
+      double sum = 0, sizes = 0;
+      for (int64_t k = 0; k < kCols; ++k) {
+        sum += static_cast<double>(x.view().row<float>(t)[static_cast<size_t>(k)]) *
+               static_cast<double>(row[static_cast<size_t>(k)]);
+        sizes += std::abs(static_cast<double>(row[static_cast<size_t>(k)]));
+      }
+      const double found = static_cast<double>(y.view().row<float>(t)[static_cast<size_t>(o)]);
+      EXPECT_NEAR(found, sum, sizes / 254 * 1.01);
+    }
+  }
+}
+
+TEST_P(PackedTypes, ARowIsTheSameAloneAndInAnyBatchAndOnAnyThreads) {
+  const DType type = GetParam();
+  const PackedMatrix w = packed(type, 300, 1024, 7);
+  const Tensor x = random_matrix(DType::f32, 61, 1024, 8);
+  ThreadPool one(1), three(3);
+  Tensor all(DType::f32, 61, 300), again(DType::f32, 61, 300), alone(DType::f32, 1, 300);
+  linear_packed(x, w, all, {one});
+  linear_packed(x, w, again, {three});
+  EXPECT_TRUE(same_bits(all, again));
+  for (const int64_t t : {0, 11, 12, 23, 24, 60}) {
+    linear_packed(x.view().row_range(t, 1), w, alone, {one});
+    EXPECT_TRUE(same_bits(alone, all.view().row_range(t, 1))) << t;
+  }
+}
+
+TEST_P(PackedTypes, RowsCanBePutInAnyPieces) {
+  const DType type = GetParam();
+  const std::vector<std::byte> blocks = random_blocks(type, 40, 512, 9);
+  const auto row_bytes = static_cast<size_t>(bytes_of(type, 512));
+  PackedMatrix whole(type, 40, 512), pieces(type, 40, 512);
+  whole.put_rows(0, blocks);
+  for (const auto& [first, count] : {std::pair<size_t, size_t>{21, 19}, {0, 3}, {3, 18}})
+    pieces.put_rows(static_cast<int64_t>(first), std::span(blocks).subspan(first * row_bytes, count * row_bytes));
+  EXPECT_EQ(std::memcmp(whole.panel(0), pieces.panel(0), whole.size_bytes()), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, PackedTypes, testing::ValuesIn(kBlocks),
+                         [](const auto& p) { return std::string(name_of(p.param)); });
+
+TEST(Packed, Bf16GivesTheBitsOfLinear) {
+  ThreadPool pool(2);
+  for (const auto& [outs, cols] : {std::pair<int64_t, int64_t>{1, 1}, {15, 7}, {48, 64}, {77, 301}}) {
+    const Tensor weights = random_matrix(DType::bf16, outs, cols, 1);
+    PackedMatrix w(DType::bf16, outs, cols);
+    w.put_rows(0, weights.bytes());
+    for (const int64_t rows : {1, 2, 7, 24, 25, 53}) {
+      for (const DType dtype : {DType::bf16, DType::f32}) {
+        const Tensor x = random_matrix(dtype, rows, cols, 2);
+        Tensor y(DType::f32, rows, outs), want(DType::f32, rows, outs);
+        linear_packed(x, w, y, {pool});
+        linear(x, weights, want, {pool});
+        ASSERT_TRUE(same_bits(y, want)) << outs << " x " << cols << ", " << rows << " rows";
+      }
+    }
+  }
+}
+
+TEST(Packed, SeveralMatricesFollowOneAnotherAndSumsAreAddedOnce) {
+  ThreadPool pool(2);
+  const PackedMatrix a = packed(DType::q4_0, 20, 256, 1), b = packed(DType::q6_k, 9, 256, 2);
+  const PackedMatrix* const both[] = {&a, &b};
+  const Tensor x = random_matrix(DType::f32, 3, 256, 3);
+  Tensor y = random_matrix(DType::bf16, 3, 29, 4), want = y.clone();
+  linear_packed(x, both, y, {pool}, Into::add);
+  linear_packed(x, a, want.view().col_range(0, 20), {pool, true}, Into::add);
+  linear_packed(x, b, want.view().col_range(20, 9), {pool, true}, Into::add);
+  EXPECT_TRUE(same_bits(y, want));
+}
+
+TEST(Packed, WhatIsNotFiniteSpoilsItsRowAndNoOther) {
+  ThreadPool pool(1);
+  const PackedMatrix w = packed(DType::q8_0, 16, 64, 1);
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    Tensor x = random_matrix(DType::f32, 2, 64, 2);
+    x.span<float>()[40] = bad;
+    Tensor y(DType::f32, 2, 16);
+    linear_packed(x, w, y, {pool});
+    for (size_t o = 0; o < 16; ++o) {
+      EXPECT_TRUE(std::isnan(y.view().row<float>(0)[o]));
+      EXPECT_TRUE(std::isfinite(y.view().row<float>(1)[o]));
+    }
+  }
+}
+
+TEST(Packed, RefusesWhatDoesNotFit) {
+  ThreadPool pool(1);
+  EXPECT_THROW(PackedMatrix(DType::f32, 4, 4), UsageError);
+  EXPECT_THROW(PackedMatrix(DType::q4_k, 4, 128), UsageError);
+  const PackedMatrix w = packed(DType::q8_0, 16, 64, 1);
+  const Tensor x = random_matrix(DType::f32, 2, 32, 2);
+  Tensor y(DType::f32, 2, 16);
+  EXPECT_THROW(linear_packed(x, w, y, {pool}), UsageError);
+}
+
+}  // namespace
+}  // namespace cria::ops
