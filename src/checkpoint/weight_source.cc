@@ -15,13 +15,6 @@ namespace {
 // Elements converted at once: large enough to amortise a call, small enough for the caches.
 constexpr int64_t kChunk = 16384;
 
-std::string listed(const std::vector<std::string>& names) {
-  std::string out;
-  for (size_t i = 0; i < names.size() && i < 5; ++i) out += (i ? ", " : "") + escaped(names[i], 64);
-  if (names.size() > 5) out += fmt::format(" and {} more", names.size() - 5);
-  return out;
-}
-
 // One run of elements from stored bytes to another dtype.
 void cast_run(DType from, std::span<const std::byte> bytes, DType to, std::byte* out,
               int64_t elements) {
@@ -166,60 +159,6 @@ bool looks_tied(const WeightSource& source) {
     if (one != other) return false;
   }
   return true;
-}
-
-void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool) {
-  const std::vector<Param>& params = weights.params();
-  std::vector<std::string> missing, extra;
-  std::vector<size_t> places;
-  for (const Param& p : params) {
-    const auto index = source.find(p.name);
-    if (!index) {
-      missing.push_back(p.name);
-      continue;
-    }
-    const TensorInfo& t = source.tensors()[*index];
-    require<MismatchError>(t.shape == p.shape, "weights: {}: \"{}\" has shape [{}], expected [{}]",
-                           source.path(), p.name, fmt::join(t.shape, ", "),
-                           fmt::join(p.shape, ", "));
-    places.push_back(*index);
-  }
-  const bool tied = weights.index().tied();
-  const std::vector<Param> whole = llama_params(weights.config());
-  for (const TensorInfo& t : source.tensors()) {
-    const bool known =
-        std::any_of(whole.begin(), whole.end(), [&](const Param& p) { return p.name == t.name; });
-    const bool copy_of_embedding = tied && t.name == "lm_head.weight";
-    if (!known && !copy_of_embedding) extra.push_back(t.name);
-  }
-  require<MismatchError>(missing.empty() && extra.empty(), "weights: {}: {}{}{}", source.path(),
-                         missing.empty() ? "" : "missing " + listed(missing),
-                         missing.empty() || extra.empty() ? "" : "; ",
-                         extra.empty() ? "" : "not in this model " + listed(extra));
-  if (tied && source.find("lm_head.weight")) {
-    require<MismatchError>(
-        looks_tied(source),
-        "weights: {}: lm_head differs from the embedding, but the config ties them", source.path());
-  }
-
-  // Units of about a million elements, so that large tables and small norms share the threads evenly.
-  struct Unit {
-    size_t param;
-    int64_t begin, rows;
-  };
-  std::vector<Unit> units;
-  for (size_t i = 0; i < params.size(); ++i) {
-    const int64_t step = std::max<int64_t>(1, (1 << 20) / params[i].cols());
-    for (int64_t r = 0; r < params[i].rows(); r += step)
-      units.push_back({i, r, std::min(step, params[i].rows() - r)});
-  }
-  pool.parallel_for(static_cast<int64_t>(units.size()), [&](int64_t u) {
-    const Unit& unit = units[static_cast<size_t>(u)];
-    const Param& p = params[unit.param];
-    const View rows = weights[static_cast<int64_t>(unit.param)].row_range(unit.begin, unit.rows);
-    source.read_box(places[unit.param], p.first_row() + unit.begin, unit.rows, p.begin.back(),
-                    p.cols(), rows.dtype, bytes_of(rows));
-  });
 }
 
 }  // namespace cria

@@ -36,23 +36,18 @@ int64_t room(const LlamaConfig& config, const GenerateSettings& settings, int64_
 
 class Run {
  public:
-  Run(const LlamaConfig& config, const ParamArena& weights, const GenerateSettings& settings,
-      ops::Exec& exec, const TokenCall& on_token)
-      : config_(config),
-        settings_(settings),
-        local_(local_config(config, weights.part())),
-        decoder_(config, weights, settings.compute, exec, settings.tp),
-        on_token_(on_token) {}
+  Run(Decoder& decoder, const GenerateSettings& settings, const TokenCall& on_token)
+      : settings_(settings), decoder_(decoder), on_token_(on_token) {}
 
   void prefill(size_t prompt, const std::vector<int32_t>& ids, int64_t limit) {
-    auto sequence =
-        std::make_unique<Sequence>(Sequence{prompt,
-                                            KvCache(local_, settings_.compute),
-                                            Sampler(settings_.sampling, settings_.eos_ids),
-                                            ids,
-                                            limit,
-                                            {}});
-    Tensor logits(DType::f32, 1, config_.vocab_size);
+    auto sequence = std::make_unique<Sequence>(
+        Sequence{prompt,
+                 KvCache(decoder_.local(), settings_.cache.value_or(settings_.compute)),
+                 Sampler(settings_.sampling, settings_.eos_ids),
+                 ids,
+                 limit,
+                 {}});
+    Tensor logits(DType::f32, 1, decoder_.config().vocab_size);
     decoder_.prefill(ids, sequence->cache, logits);
     int32_t token = choose(*sequence, logits.span<float>());
     agree({&token, 1});
@@ -65,7 +60,7 @@ class Run {
   }
 
   void decode_all() {
-    Tensor logits(DType::f32, std::ssize(active_), config_.vocab_size);
+    Tensor logits(DType::f32, std::ssize(active_), decoder_.config().vocab_size);
     while (!active_.empty()) {
       std::vector<int32_t> last;
       std::vector<KvCache*> caches;
@@ -113,20 +108,18 @@ class Run {
     return !s.result.ended && std::ssize(s.result.ids) < s.limit;
   }
 
-  const LlamaConfig& config_;
   const GenerateSettings& settings_;
-  const LlamaConfig local_;  // what this rank computes of it
-  Decoder decoder_;
+  Decoder& decoder_;
   const TokenCall& on_token_;
   std::vector<std::unique_ptr<Sequence>> active_, finished_;
 };
 
 }  // namespace
 
-std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& weights,
-                                std::span<const std::vector<int32_t>> prompts,
-                                const GenerateSettings& settings, ops::Exec& exec,
-                                const TokenCall& on_token, GenerateTiming* timing) {
+std::vector<Generated> generate(Decoder& decoder, std::span<const std::vector<int32_t>> prompts,
+                                const GenerateSettings& settings, const TokenCall& on_token,
+                                GenerateTiming* timing) {
+  const LlamaConfig& config = decoder.config();
   check_sampling(settings.sampling);
   require(settings.max_new_tokens >= 0, "generate: max_new_tokens is {}, expected 0 or more",
           settings.max_new_tokens);
@@ -144,7 +137,7 @@ std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& wei
 
   std::vector<Generated> results(prompts.size());
   GenerateTiming spent;
-  Run run(config, weights, settings, exec, on_token);
+  Run run(decoder, settings, on_token);
   const auto step = static_cast<size_t>(std::max<int64_t>(1, settings.batch_size));
   for (size_t first = 0; first < prompts.size(); first += step) {
     const auto start = Clock::now();
@@ -162,6 +155,14 @@ std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& wei
   for (const Generated& g : results) spent.new_tokens += std::ssize(g.ids);
   if (timing != nullptr) *timing = spent;
   return results;
+}
+
+std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& weights,
+                                std::span<const std::vector<int32_t>> prompts,
+                                const GenerateSettings& settings, ops::Exec& exec,
+                                const TokenCall& on_token, GenerateTiming* timing) {
+  Decoder decoder(config, weights, settings.compute, exec, settings.tp);
+  return generate(decoder, prompts, settings, on_token, timing);
 }
 
 }  // namespace cria

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct GenerateSettings {
   std::vector<int32_t> eos_ids;
   SamplingSettings sampling;
   DType compute = DType::bf16;
+  /// Of the caches; by default that of the computation.
+  std::optional<DType> cache;
   /// How many sequences decode together.
   int64_t batch_size = 8;
   /// Ranks that share the model's matrices and make the same call; null for one. The first one chooses the tokens.
@@ -41,7 +44,10 @@ using TokenCall = std::function<void(size_t prompt, int32_t token)>;
 
 /// Each prompt's result is the same alone and with others. An empty prompt, an id outside the vocabulary, and a prompt longer
 /// than the context or max_length throw UsageError before any work; a prompt of exactly that length gives no new token.
-/// `weights` hold all layers, whole or the rank's slices.
+std::vector<Generated> generate(Decoder& decoder, std::span<const std::vector<int32_t>> prompts,
+                                const GenerateSettings& settings, const TokenCall& on_token = {},
+                                GenerateTiming* timing = nullptr);
+/// The same with weights in an arena: `weights` hold all layers, whole or the rank's slices.
 std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& weights,
                                 std::span<const std::vector<int32_t>> prompts,
                                 const GenerateSettings& settings, ops::Exec& exec,

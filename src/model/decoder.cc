@@ -6,7 +6,9 @@
 #include "model/activations.h"
 #include "model/decoder_layer.h"
 #include "model/llama.h"
+#include "model/packed_weights.h"
 #include "model/rope_cache.h"
+#include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -18,36 +20,87 @@ namespace {
 // activations of a few megabytes.
 constexpr int64_t kPrefillTokens = 512;
 
+/// Where the weights are, plain or packed.
+struct Parts {
+  std::vector<LayerViews<Weight>> layers;
+  Weight embed_tokens, head;
+  ConstView norm;
+  int tp = 1;
+  bool vocab_split = false;
+  int64_t first_row = 0;  // of the table that is here
+};
+
+Parts parts_of(const ParamArena& weights, Comm* group) {
+  Parts p;
+  const ParamIndex& index = weights.index();
+  for (int64_t i = 0; i < weights.config().num_hidden_layers; ++i) {
+    const LayerViews<ConstView> views = layer_views(weights, i);
+    p.layers.push_back({views.qkv_proj, views.o_proj, views.gate_up_proj, views.down_proj,
+                        views.input_layernorm, views.post_attention_layernorm});
+  }
+  p.tp = weights.part().tp;
+  check(p.tp == (group == nullptr ? 1 : group->size()), "the weights are the rank's slices");
+  p.vocab_split = weights.part().vocab_split;
+  p.embed_tokens = weights[index.embed_tokens()];
+  p.first_row = weights.params()[static_cast<size_t>(index.embed_tokens())].first_row();
+  p.norm = weights[index.norm()];
+  // A whole head is shared out too where its rows divide.
+  const ConstView head = weights[index.lm_head()];
+  const bool shared = p.tp > 1 && head.rows % group->size() == 0;
+  p.head = p.vocab_split || !shared ? head : group->rows_of(head, group->rank());
+  return p;
+}
+
+Parts parts_of(const PackedWeights& weights) {
+  Parts p;
+  for (int64_t i = 0; i < weights.config().num_hidden_layers; ++i)
+    p.layers.push_back(weights.layer(i));
+  p.embed_tokens = Weight({&weights.embed_tokens()});
+  p.head = Weight({&weights.lm_head()});
+  p.norm = weights.norm();
+  return p;
+}
+
+/// Rows of a packed table.
+void packed_embedding(std::span<const int32_t> ids, const ops::PackedMatrix& table, View stream,
+                      const ops::Exec& exec) {
+  exec.pool.parallel_for(std::ssize(ids), [&](int64_t t) {
+    thread_local std::vector<float> row;
+    row.resize(static_cast<size_t>(table.cols()));
+    table.row(ids[static_cast<size_t>(t)], row);
+    ThreadPool alone(1);
+    ops::convert(ConstView(row.data(), DType::f32, 1, table.cols()), stream.row_range(t, 1),
+                 {alone});
+  });
+}
+
 }  // namespace
 
 struct Decoder::Impl {
-  Impl(const LlamaConfig& c, const ParamArena& w, DType compute, const ops::Exec& e, Comm* group)
+  Impl(const LlamaConfig& c, const ModelPart& part, Parts parts, DType compute, const ops::Exec& e,
+       Comm* group)
       : config(c),
-        weights(w),
+        local(local_config(c, part)),
+        weights(std::move(parts)),
         exec(e),
         tp(group, false),
         rope(c),
-        workspace(local_config(c, w.part()), compute),
+        workspace(local, compute),
         activations(workspace, {}) {
-    check(w.part().tp == (tp.alone() ? 1 : group->size()), "the weights are the rank's slices");
-    // A whole head is shared out too where its rows divide.
-    const ConstView head = weights[weights.index().lm_head()];
-    const bool shared = !tp.alone() && head.rows % group->size() == 0;
-    head_rows = w.part().vocab_split || !shared ? head : group->rows_of(head, group->rank());
     for (int64_t i = 0; i < config.num_hidden_layers; ++i)
-      layers.emplace_back(config, layer_views(weights, i), weights.part().tp, i);
+      layers.emplace_back(config, weights.layers[static_cast<size_t>(i)], weights.tp, i);
   }
 
   View run_layers(std::span<const int32_t> ids, const Context& context);
-  void prefill_piece(std::span<const int32_t> ids, KvCache& cache, View logits);
+  View prefill_piece(std::span<const int32_t> ids, KvCache& cache);
   void embed(std::span<const int32_t> ids, View stream) const;
   void head(View rows, View logits);
+  void head_product(ConstView normed, View logits) const;
 
-  LlamaConfig config;
-  const ParamArena& weights;
+  LlamaConfig config, local;
+  Parts weights;
   const ops::Exec& exec;
   TensorParallel tp;
-  ConstView head_rows;  // that this rank multiplies with
   RopeCache rope;
   Workspace workspace;
   Activations activations;
@@ -59,10 +112,10 @@ struct Decoder::Impl {
 
 /// A split table has the rows of some ids; the other ranks have the rest.
 void Decoder::Impl::embed(std::span<const int32_t> ids, View stream) const {
-  const int64_t i = weights.index().embed_tokens();
-  if (!weights.part().vocab_split) return ops::embedding(ids, weights[i], stream, exec);
-  const int64_t first = weights.params()[static_cast<size_t>(i)].first_row();
-  ops::embedding(ids, weights[i], stream, exec, first, config.vocab_size);
+  const Weight& table = weights.embed_tokens;
+  if (!table.packed.empty()) return packed_embedding(ids, *table.packed.front(), stream, exec);
+  if (!weights.vocab_split) return ops::embedding(ids, table, stream, exec);
+  ops::embedding(ids, table, stream, exec, weights.first_row, config.vocab_size);
   tp.sum(stream, {});
 }
 
@@ -78,20 +131,28 @@ View Decoder::Impl::run_layers(std::span<const int32_t> ids, const Context& cont
   return activations.output(config.num_hidden_layers - 1);
 }
 
+void Decoder::Impl::head_product(ConstView normed, View logits) const {
+  if (weights.head.packed.empty()) {
+    ops::linear_decode(normed, weights.head, logits, exec);
+  } else {
+    ops::linear_packed(normed, weights.head.packed, logits, exec);
+  }
+}
+
 void Decoder::Impl::head(View x, View logits) {
   const View normed = workspace.layer().normed.row_range(0, x.rows);
-  ops::rms_norm(x, weights[weights.index().norm()], static_cast<float>(config.rms_norm_eps), normed,
-                {}, exec);
-  if (head_rows.rows == logits.cols) return ops::linear_decode(normed, head_rows, logits, exec);
+  ops::rms_norm(x, weights.norm, static_cast<float>(config.rms_norm_eps), normed, {}, exec);
+  const int64_t cols = weights.head.plain.rows;
+  if (tp.alone() || cols == logits.cols) return head_product(normed, logits);
   Comm& group = *tp.group();
-  const int64_t count = x.rows, cols = head_rows.rows;
+  const int64_t count = x.rows;
   if (mine.rows() < count) {
     mine = Tensor(DType::f32, count, cols);
     gathered = Tensor(DType::f32, count * group.size(), cols);
   }
   const View part = mine.view().row_range(0, count);
   const View all = gathered.view().row_range(0, count * group.size());
-  ops::linear_decode(normed, head_rows, part, exec);
+  head_product(normed, part);
   group.all_gather(part, all);
   for (int64_t r = 0; r < group.size(); ++r) {
     for (int64_t t = 0; t < count; ++t)
@@ -99,7 +160,8 @@ void Decoder::Impl::head(View x, View logits) {
   }
 }
 
-void Decoder::Impl::prefill_piece(std::span<const int32_t> ids, KvCache& cache, View logits) {
+/// The rows of the residual stream after the last layer.
+View Decoder::Impl::prefill_piece(std::span<const int32_t> ids, KvCache& cache) {
   const auto count = std::ssize(ids);
   positions.resize(ids.size());
   std::iota(positions.begin(), positions.end(), static_cast<int32_t>(cache.length()));
@@ -110,15 +172,21 @@ void Decoder::Impl::prefill_piece(std::span<const int32_t> ids, KvCache& cache, 
                                   .sequences = rows,
                                   .caches = caches,
                                   .tp = tp});
-  if (logits.data != nullptr) head(x.row_range(count - 1, 1), logits);
   cache.advance(count);
+  return x;
 }
 
 Decoder::Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute,
                  ops::Exec& exec, Comm* tp)
-    : impl_(std::make_unique<Impl>(config, weights, compute, exec, tp)) {}
+    : impl_(std::make_unique<Impl>(config, weights.part(), parts_of(weights, tp), compute, exec,
+                                   tp)) {}
+Decoder::Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec)
+    : impl_(std::make_unique<Impl>(weights.config(), whole_model(weights.config()),
+                                   parts_of(weights), compute, exec, nullptr)) {}
 Decoder::~Decoder() = default;
+Decoder::Decoder(Decoder&&) noexcept = default;
 
+const LlamaConfig& Decoder::local() const { return impl_->local; }
 const LlamaConfig& Decoder::config() const { return impl_->config; }
 
 void Decoder::prefill(std::span<const int32_t> ids, KvCache& cache, View logits) {
@@ -127,10 +195,18 @@ void Decoder::prefill(std::span<const int32_t> ids, KvCache& cache, View logits)
   cache.reserve(count);
   for (int64_t done = 0; done < count; done += kPrefillTokens) {
     const int64_t size = std::min(kPrefillTokens, count - done);
-    const bool last = done + size == count;
-    impl_->prefill_piece(ids.subspan(static_cast<size_t>(done), static_cast<size_t>(size)), cache,
-                         last ? logits : View());
+    const View x = impl_->prefill_piece(
+        ids.subspan(static_cast<size_t>(done), static_cast<size_t>(size)), cache);
+    if (done + size == count && logits.data != nullptr)
+      impl_->head(x.row_range(size - 1, 1), logits);
   }
+}
+
+void Decoder::prefill_all(std::span<const int32_t> ids, KvCache& cache, View logits) {
+  require(!ids.empty() && std::ssize(ids) <= kPrefillTokens, "{} tokens at once, expected 1 to {}",
+          ids.size(), kPrefillTokens);
+  cache.reserve(std::ssize(ids));
+  impl_->head(impl_->prefill_piece(ids, cache), logits);
 }
 
 void Decoder::step(std::span<const int32_t> ids, std::span<KvCache* const> caches, View logits) {

@@ -1,7 +1,5 @@
 #include "model/decoder_layer.h"
 
-#include <cstring>
-
 #include "ops/elementwise.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
@@ -21,15 +19,12 @@ Packed<V> unpack(V qkv, const ops::HeadShape& s) {
           qkv.col_range(0, q + kv)};
 }
 
-// Appends the new tokens' keys or values behind those that the cache holds.
-void append(ConstView rows, View cache, const KvCache& state, int64_t head_dim) {
-  const auto bytes = static_cast<size_t>(bytes_of(rows.dtype, head_dim));
-  for (int64_t t = 0; t < rows.rows; ++t) {
-    for (int64_t h = 0; h < rows.cols / head_dim; ++h) {
-      std::memcpy(cache.at(h * state.capacity() + state.length() + t, 0), rows.at(t, h * head_dim),
-                  bytes);
-    }
-  }
+// Appends the new tokens' keys or values behind those that the cache holds, rounded to the cache's dtype.
+void append(ConstView rows, View cache, const KvCache& state, int64_t head_dim,
+            const ops::Exec& exec) {
+  for (int64_t h = 0; h < rows.cols / head_dim; ++h)
+    ops::convert(rows.col_range(h * head_dim, head_dim),
+                 cache.row_range(h * state.capacity() + state.length(), rows.rows), exec);
 }
 
 // Norms' gradients are only ever added.
@@ -41,10 +36,18 @@ void clear_for(ops::Into into, View grad, const ops::Exec& exec) {
 
 DecoderLayer::DecoderLayer(const LlamaConfig& config, const LayerViews<ConstView>& weights, int tp,
                            int64_t index)
+    : DecoderLayer(config,
+                   LayerViews<Weight>{weights.qkv_proj, weights.o_proj, weights.gate_up_proj,
+                                      weights.down_proj, weights.input_layernorm,
+                                      weights.post_attention_layernorm},
+                   tp, index) {}
+
+DecoderLayer::DecoderLayer(const LlamaConfig& config, LayerViews<Weight> weights, int tp,
+                           int64_t index)
     : index_(index),
       shape_{config.num_attention_heads / tp, config.num_key_value_heads / tp, config.head_dim},
       eps_(static_cast<float>(config.rms_norm_eps)),
-      w_(weights) {}
+      w_(std::move(weights)) {}
 
 void DecoderLayer::forward(const Context& context, LayerActivations& a, View output,
                            LayerWorkspace& ws, const ops::Exec& exec) const {
@@ -107,9 +110,11 @@ void DecoderLayer::backward(const Context& context, LayerActivations& a, View dx
                          grads.input_layernorm, exec);
 }
 
-void DecoderLayer::project(ConstView x, ConstView w, View y, const Context& context,
-                           const ops::Exec& exec) const {
-  if (context.few_rows) {
+void DecoderLayer::project(ConstView x, const Weight& w, View y, const Context& context,
+                           const ops::Exec& exec) {
+  if (!w.packed.empty()) {
+    ops::linear_packed(x, w.packed, y, exec);
+  } else if (context.few_rows) {
     ops::linear_decode(x, w, y, exec);
   } else {
     ops::linear(x, w, y, exec);
@@ -117,8 +122,9 @@ void DecoderLayer::project(ConstView x, ConstView w, View y, const Context& cont
 }
 
 /// The product that closes a block: with several ranks, the sum of all their contributions.
-void DecoderLayer::project_to_stream(ConstView x, ConstView w, View stream, const Context& context,
-                                     LayerWorkspace& ws, const ops::Exec& exec) const {
+void DecoderLayer::project_to_stream(ConstView x, const Weight& w, View stream,
+                                     const Context& context, LayerWorkspace& ws,
+                                     const ops::Exec& exec) const {
   project(x, w, context.tp.contribution(stream, ws.whole), context, exec);
   context.tp.sum(stream, ws.whole);
 }
@@ -134,8 +140,8 @@ void DecoderLayer::attend(const Context& context, LayerActivations& a, LayerWork
   for (size_t i = 0; i < context.caches.size(); ++i) {
     KvCache& cache = *context.caches[i];
     const int64_t begin = context.sequences[i], count = context.sequences[i + 1] - begin;
-    append(k.row_range(begin, count), cache.keys(index_), cache, shape_.head_dim);
-    append(v.row_range(begin, count), cache.values(index_), cache, shape_.head_dim);
+    append(k.row_range(begin, count), cache.keys(index_), cache, shape_.head_dim, exec);
+    append(v.row_range(begin, count), cache.values(index_), cache, shape_.head_dim, exec);
     ws.cached.push_back({.first_row = begin,
                          .count = count,
                          .first_position = cache.length(),

@@ -10,6 +10,7 @@
 #include "model/layer_weights.h"
 #include "model/llama.h"
 #include "model/tensor_parallel.h"
+#include "model/weight.h"
 #include "ops/attention.h"
 #include "ops/exec.h"
 #include "ops/linear.h"
@@ -62,6 +63,8 @@ class DecoderLayer {
   /// Layer `index` of the model, on a rank that has 1 / tp of its heads; the weights' memory outlives the object.
   DecoderLayer(const LlamaConfig& config, const LayerViews<ConstView>& weights, int tp,
                int64_t index);
+  /// For forward only where weights are packed.
+  DecoderLayer(const LlamaConfig& config, LayerViews<Weight> weights, int tp, int64_t index);
 
   /// output [R, h] = the residual stream after the layer; may be the same memory as a.input, but then backward is lost.
   /// An empty output stops when all activations are made: all that recomputation needs.
@@ -78,9 +81,9 @@ class DecoderLayer {
                 ops::Into into, LayerWorkspace& ws, const ops::Exec& exec) const;
 
  private:
-  void project(ConstView x, ConstView w, View y, const Context& context,
-               const ops::Exec& exec) const;
-  void project_to_stream(ConstView x, ConstView w, View stream, const Context& context,
+  static void project(ConstView x, const Weight& w, View y, const Context& context,
+                      const ops::Exec& exec);
+  void project_to_stream(ConstView x, const Weight& w, View stream, const Context& context,
                          LayerWorkspace& ws, const ops::Exec& exec) const;
   void attend(const Context& context, LayerActivations& a, LayerWorkspace& ws,
               const ops::Exec& exec) const;
@@ -88,7 +91,7 @@ class DecoderLayer {
   int64_t index_;
   ops::HeadShape shape_;
   float eps_;
-  LayerViews<ConstView> w_;
+  LayerViews<Weight> w_;
 };
 
 }  // namespace cria

@@ -13,6 +13,7 @@
 namespace cria {
 
 class Comm;
+class PackedWeights;
 
 /// What a layer's backward makes again instead of keeping it: nothing that costs a product, the products of gate and up, or
 /// everything from the layer's input. All give the same bits.
@@ -97,14 +98,21 @@ class Decoder {
   /// `weights` hold all layers, of matrices the rank's slices; `tp` is the group of the ranks that hold the others, null for one.
   Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec,
           Comm* tp = nullptr);
+  /// One rank with packed weights.
+  Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec);
   ~Decoder();
+  Decoder(Decoder&&) noexcept;
 
   /// Appends a prompt (or a part of one) to its cache; logits [1, vocab] f32 after its last token, or an empty View.
   /// A prompt's result does not depend on what else runs.
   void prefill(std::span<const int32_t> ids, KvCache& cache, View logits);
   /// One token for each sequence; logits [sequences, vocab] f32. A row's bits are the same alone and in any batch.
   void step(std::span<const int32_t> ids, std::span<KvCache* const> caches, View logits);
+  /// As prefill(), but logits [ids, vocab] f32 after every token of the piece.
+  void prefill_all(std::span<const int32_t> ids, KvCache& cache, View logits);
   [[nodiscard]] const LlamaConfig& config() const;
+  /// What this rank computes of it: the shape of its caches.
+  [[nodiscard]] const LlamaConfig& local() const;
 
  private:
   struct Impl;

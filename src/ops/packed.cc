@@ -13,21 +13,22 @@
 namespace cria::ops {
 namespace {
 
-constexpr int64_t kFewRows = 24;             // of x: the weights are read once, and their speed counts
-constexpr int64_t kFewBytes = 128 << 10;     // of w, one thread's piece then: a few microseconds
-constexpr int64_t kPanelsOfMany = 4;         // one thread's piece of a product with many rows: 64 outputs
-constexpr int64_t kRowsOfMany = 192;         // ... of so many rows
-constexpr int64_t kRowsToPrepare = 8;        // one thread's piece of x
-constexpr int64_t kAloneBytes = 128 << 10;   // bytes of w times rows of x not worth a second thread
+constexpr int64_t kFewRows = 24;          // of x: the weights are read once, and their speed counts
+constexpr int64_t kFewBytes = 128 << 10;  // of w, one thread's piece then: a few microseconds
+constexpr int64_t kPanelsOfMany = 4;   // one thread's piece of a product with many rows: 64 outputs
+constexpr int64_t kRowsOfMany = 192;   // ... of so many rows
+constexpr int64_t kRowsToPrepare = 8;  // one thread's piece of x
+constexpr int64_t kAloneBytes = 128 << 10;  // bytes of w times rows of x not worth a second thread
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// One block's numbers into column `col` of row `row` of a panel.
-void put_numbers(const OpenBlock& block, const PackedLayout& layout, int64_t count, std::byte* numbers,
-                 int64_t row, int64_t col) {
+void put_numbers(const OpenBlock& block, const PackedLayout& layout, int64_t count,
+                 std::byte* numbers, int64_t row, int64_t col) {
   if (!layout.nibbles) {
     for (int64_t k = 0; k < count; k += 4)
-      std::memcpy(numbers + (col + k) * kPanelRows + row * 4, &block.numbers[static_cast<size_t>(k)], 4);
+      std::memcpy(numbers + (col + k) * kPanelRows + row * 4,
+                  &block.numbers[static_cast<size_t>(k)], 4);
     return;
   }
   for (int64_t k = 0; k < count; k += 8) {
@@ -38,17 +39,20 @@ void put_numbers(const OpenBlock& block, const PackedLayout& layout, int64_t cou
   }
 }
 
-void put_scales(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at, std::byte* panel,
-                int64_t row, int64_t index) {
+void put_scales(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at,
+                std::byte* panel, int64_t row, int64_t index) {
   std::memcpy(panel + at.scales + (index * kPanelRows + row) * 2, &block.scale, 2);
-  if (layout.offsets) std::memcpy(panel + at.offsets + (index * kPanelRows + row) * 2, &block.offset, 2);
+  if (layout.offsets)
+    std::memcpy(panel + at.offsets + (index * kPanelRows + row) * 2, &block.offset, 2);
   if (!layout.of_256) return;
   const int64_t groups = 256 / layout.group;
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t to = (index * groups + g) * kPanelRows + row;
-    panel[at.small_scales + to] = static_cast<std::byte>(block.small_scales[static_cast<size_t>(g)]);
+    panel[at.small_scales + to] =
+        static_cast<std::byte>(block.small_scales[static_cast<size_t>(g)]);
     if (layout.offsets)
-      panel[at.small_offsets + to] = static_cast<std::byte>(block.small_offsets[static_cast<size_t>(g)]);
+      panel[at.small_offsets + to] =
+          static_cast<std::byte>(block.small_offsets[static_cast<size_t>(g)]);
   }
 }
 
@@ -122,11 +126,14 @@ void product(ConstView x, const PackedMatrix& w, View y, bool add, ThreadPool& p
 
 bool PackedMatrix::takes(DType type) { return packed_layout(type).has_value(); }
 
-PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols) : type_(type), rows_(rows), cols_(cols) {
+PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
+    : type_(type), rows_(rows), cols_(cols) {
   const auto layout = packed_layout(type);
-  require(layout.has_value(), "packed weights: {} is not packed, expected BF16 or blocks of Q4_0 to Q8_0",
+  require(layout.has_value(),
+          "packed weights: {} is not packed, expected BF16 or blocks of Q4_0 to Q8_0",
           name_of(type));
-  require(cols % block_elements(type) == 0, "packed weights: {} columns, expected a multiple of {} for {}", cols,
+  require(cols % block_elements(type) == 0,
+          "packed weights: {} columns, expected a multiple of {} for {}", cols,
           block_elements(type), name_of(type));
   panel_bytes_ = packed_panel(*layout, cols).bytes;
   memory_ = Tensor(DType::u8, ceil_div(rows, kPanelRows), panel_bytes_);
@@ -145,7 +152,8 @@ void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
     const int64_t row = r % kPanelRows;
     if (layout.group == 0) {
       for (int64_t k = 0; k < cols_; k += 2)
-        std::memcpy(panel + at.numbers + k / 2 * kPanelRows * 4 + row * 4, from + k * 2, k + 1 < cols_ ? 4 : 2);
+        std::memcpy(panel + at.numbers + k / 2 * kPanelRows * 4 + row * 4, from + k * 2,
+                    k + 1 < cols_ ? 4 : 2);
       continue;
     }
     const int64_t count = block_elements(type_);
@@ -159,14 +167,17 @@ void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
 
 void PackedMatrix::numbers(int64_t r, std::span<PackedNumber> out) const {
   const PackedLayout layout = *packed_layout(type_);
-  check(layout.group > 0 && r >= 0 && r < rows_ && std::ssize(out) == cols_, "a row in blocks is read");
+  check(layout.group > 0 && r >= 0 && r < rows_ && std::ssize(out) == cols_,
+        "a row in blocks is read");
   const PackedPanel at = packed_panel(layout, cols_);
   const std::byte* const p = panel(r / kPanelRows);
   const int64_t row = r % kPanelRows;
   const auto scale = [&](int64_t half, int64_t small, int64_t g) {
     const int64_t index = layout.of_256 ? g / (256 / layout.group) : g;
     const auto value = static_cast<float>(at_bytes<f16>(p + half + (index * kPanelRows + row) * 2));
-    return layout.of_256 ? value * static_cast<float>(at_bytes<int8_t>(p + small + g * kPanelRows + row)) : value;
+    return layout.of_256
+               ? value * static_cast<float>(at_bytes<int8_t>(p + small + g * kPanelRows + row))
+               : value;
   };
   for (int64_t k = 0; k < cols_; ++k) {
     const int64_t g = k / layout.group;
@@ -176,7 +187,9 @@ void PackedMatrix::numbers(int64_t r, std::span<PackedNumber> out) const {
     n.stored = !layout.nibbles ? byte : k % 8 < 4 ? byte & 15 : byte >> 4;
     n.scale = scale(at.scales, at.small_scales, g);
     // The types of 256 take their offsets away.
-    n.offset = !layout.offsets ? 0 : layout.of_256 ? -scale(at.offsets, at.small_offsets, g) : scale(at.offsets, 0, g);
+    n.offset = !layout.offsets ? 0
+               : layout.of_256 ? -scale(at.offsets, at.small_offsets, g)
+                               : scale(at.offsets, 0, g);
   }
 }
 
@@ -186,7 +199,8 @@ void PackedMatrix::row(int64_t r, std::span<float> out) const {
     check(r >= 0 && r < rows_ && std::ssize(out) == cols_, "a row of the matrix is read");
     const std::byte* const p = panel(r / kPanelRows) + r % kPanelRows * 4;
     for (int64_t k = 0; k < cols_; ++k)
-      out[static_cast<size_t>(k)] = static_cast<float>(at_bytes<bf16>(p + k / 2 * kPanelRows * 4 + k % 2 * 2));
+      out[static_cast<size_t>(k)] =
+          static_cast<float>(at_bytes<bf16>(p + k / 2 * kPanelRows * 4 + k % 2 * 2));
     return;
   }
   thread_local std::vector<PackedNumber> stored;
@@ -199,11 +213,12 @@ void PackedMatrix::row(int64_t r, std::span<float> out) const {
   }
 }
 
-void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec, Into into) {
+void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec,
+                   Into into) {
   int64_t outs = 0;
   for (const PackedMatrix* m : w) {
-    require(m->cols() == x.cols, "linear_packed: x is [{}, {}], but w is [{}, {}]", x.rows, x.cols, m->rows(),
-            m->cols());
+    require(m->cols() == x.cols, "linear_packed: x is [{}, {}], but w is [{}, {}]", x.rows, x.cols,
+            m->rows(), m->cols());
     outs += m->rows();
   }
   require_compute("linear_packed", "x", x);

@@ -43,7 +43,9 @@ class PackedMatrix {
   void numbers(int64_t r, std::span<PackedNumber> out) const;
 
   [[nodiscard]] static bool takes(DType type);
-  [[nodiscard]] const std::byte* panel(int64_t p) const { return memory_.bytes().data() + p * panel_bytes_; }
+  [[nodiscard]] const std::byte* panel(int64_t p) const {
+    return memory_.bytes().data() + p * panel_bytes_;
+  }
 
  private:
   DType type_ = DType::bf16;

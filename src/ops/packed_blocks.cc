@@ -69,8 +69,9 @@ void open_q6_k(const std::byte* p, OpenBlock& block) {
     const std::byte* const h = high + half * 32 + begin;
     const size_t low_shift = quarter / 2 * 4, high_shift = quarter * 2;
     for (size_t i = 0; i < 16; ++i) {
-      block.numbers[g * 16 + i] = static_cast<uint8_t>(
-          (static_cast<int>(l[i]) >> low_shift & 15) | (static_cast<int>(h[i]) >> high_shift & 3) << 4);
+      block.numbers[g * 16 + i] =
+          static_cast<uint8_t>((static_cast<int>(l[i]) >> low_shift & 15) |
+                               (static_cast<int>(h[i]) >> high_shift & 3) << 4);
     }
   }
 }

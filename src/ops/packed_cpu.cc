@@ -6,7 +6,8 @@
 namespace cria::ops::CRIA_ISA {
 namespace {
 
-constexpr int64_t kAheadBytes = 4096;  // fetched into L2 meanwhile; the processor's own fetching stops at pages
+constexpr int64_t kAheadBytes =
+    4096;  // fetched into L2 meanwhile; the processor's own fetching stops at pages
 
 template <class T>
 void put_row(const float* sums, int64_t count, T* y, bool add_to) {
@@ -53,14 +54,17 @@ using Q8_0 = Format<32, 255, false, true, false, false>;
 
 /// A group's scales (or offsets) of kRows rows: halves, or small whole numbers times the halves of 256 numbers.
 template <class F>
-inline __attribute__((always_inline)) Floats scale_of(const std::byte* half, const std::byte* small, int64_t g) {
+inline __attribute__((always_inline)) Floats scale_of(const std::byte* half, const std::byte* small,
+                                                      int64_t g) {
   if constexpr (!F::kOf256) return halves(half + g * kPanelRows * 2);
-  return multiply(halves(half + g / (256 / F::kGroup) * kPanelRows * 2), small_ints(small + g * kPanelRows));
+  return multiply(halves(half + g / (256 / F::kGroup) * kPanelRows * 2),
+                  small_ints(small + g * kPanelRows));
 }
 
 /// sums[t][...] = rows [row, row + kRows) of the panel times T rows of x.
 template <class F, int T>
-void tile(const PackedJob& job, const std::byte* panel, const std::byte* x, int64_t row, float* sums) {
+void tile(const PackedJob& job, const std::byte* panel, const std::byte* x, int64_t row,
+          float* sums) {
   const PackedPanel& at = job.panel;
   const std::byte* w = panel + at.numbers + row * 4;
   const std::byte* const scales = panel + at.scales + row * 2;
@@ -121,7 +125,9 @@ struct IntTiles {
 // bf16 weights: pairs of neighbouring k of 16 rows, multiplied as pairs or widened.
 #ifdef __AVX512F__
 constexpr int kMostFloatRows = 12;
-inline Vec even_of(const std::byte* w) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(w), 16)); }
+inline Vec even_of(const std::byte* w) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(w), 16));
+}
 inline Vec odd_of(const std::byte* w) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(w), _mm512_set1_epi32(-65536)));
 }
@@ -131,7 +137,8 @@ inline Vec even_of(const std::byte* w) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i*)w), 16));
 }
 inline Vec odd_of(const std::byte* w) {
-  return _mm256_castsi256_ps(_mm256_and_si256(_mm256_loadu_si256((const __m256i*)w), _mm256_set1_epi32(-65536)));
+  return _mm256_castsi256_ps(
+      _mm256_and_si256(_mm256_loadu_si256((const __m256i*)w), _mm256_set1_epi32(-65536)));
 }
 #endif
 
@@ -139,7 +146,8 @@ struct WideTiles {
   static constexpr int kMost = kMostFloatRows;
   template <int T>
   static void run(const PackedJob& job, const std::byte* panel, const std::byte* x, float* sums) {
-    for (int64_t row = 0; row < kPanelRows; row += kLanes) half<T>(job, panel + row * 4, x, sums + row);
+    for (int64_t row = 0; row < kPanelRows; row += kLanes)
+      half<T>(job, panel + row * 4, x, sums + row);
   }
   template <int T>
   static void half(const PackedJob& job, const std::byte* w, const std::byte* x, float* sums) {
@@ -171,7 +179,8 @@ struct PairTiles {
     for (int t = 0; t < T; ++t) y[t] = zero();
     const int64_t stride = job.row.bytes;
     for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 4) {
-      if constexpr (T <= 12) _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
+      if constexpr (T <= 12)
+        _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
       const auto v = (__m512bh)_mm512_loadu_si512(w);
 #pragma GCC unroll 24
       for (int t = 0; t < T; ++t)

@@ -24,8 +24,8 @@ struct PackedJob {
   const std::byte* panels = nullptr;  // side by side
   DType type = DType::bf16;
   PackedPanel panel;
-  int64_t cols = 0;   // summed
-  int64_t outs = 0;   // rows of w from the first panel on; the last panel may be only partly used
+  int64_t cols = 0;  // summed
+  int64_t outs = 0;  // rows of w from the first panel on; the last panel may be only partly used
   const std::byte* x = nullptr;
   PackedRow row;
   bool pairs = false;

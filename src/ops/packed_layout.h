@@ -17,7 +17,8 @@ struct PackedLayout {
   int64_t zero = 0;      // taken off each number
   bool nibbles = false;  // two numbers a byte
   bool offsets = false;  // a group has an offset
-  bool of_256 = false;   // a group's scale (and offset) is a small whole number times an f16 that 256 numbers share
+  bool of_256 =
+      false;  // a group's scale (and offset) is a small whole number times an f16 that 256 numbers share
 };
 /// Nothing for types that are not packed.
 std::optional<PackedLayout> packed_layout(DType type);
@@ -39,7 +40,7 @@ struct PackedRow {
   int64_t sum_group = 0;  // numbers that share a sum: those of the weights
   int64_t numbers = 0;    // i8; or bf16 pairs, or f32
   int64_t scales = 0;     // f32 [cols / group]
-  int64_t sums = 0;       // of the whole numbers: -zero * sum as i32, or with offsets scale * sum as f32
+  int64_t sums = 0;  // of the whole numbers: -zero * sum as i32, or with offsets scale * sum as f32
   int64_t bytes = 0;
   int64_t zero = 0;
   bool offsets = false;

@@ -18,7 +18,9 @@ inline Ints magnitude(Vec v) {
 inline Ints max_ints(Ints a, Ints b) { return _mm512_max_epi32(a, b); }
 inline int32_t max_of_ints(Ints v) { return _mm512_reduce_max_epi32(v); }
 inline int32_t sum_of_ints(Ints v) { return _mm512_reduce_add_epi32(v); }
-inline void store_bytes(int8_t* p, Ints v) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v)); }
+inline void store_bytes(int8_t* p, Ints v) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(v));
+}
 #else
 using Ints = __m256i;
 inline Ints to_ints(Vec v) { return _mm256_cvtps_epi32(v); }
@@ -51,7 +53,8 @@ float round_group(const T* x, int8_t* q, int32_t* sums) {
   Vec v[kVectors];
   Ints most = magnitude(v[0] = load(x));
 #pragma GCC unroll 4
-  for (int64_t i = 1; i < kVectors; ++i) most = max_ints(most, magnitude(v[i] = load(x + i * kLanes)));
+  for (int64_t i = 1; i < kVectors; ++i)
+    most = max_ints(most, magnitude(v[i] = load(x + i * kLanes)));
   // As integers, so that infinity and NaN are larger than any number.
   const int32_t bits = max_of_ints(most);
   const float largest = __builtin_bit_cast(float, bits);

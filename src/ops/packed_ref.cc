@@ -66,7 +66,8 @@ void linear_packed_ref(ConstView x, const PackedMatrix& w, View y, Into into) {
       for (int64_t t = 0; t < x.rows; ++t) {
         double sum = 0;
         for (int64_t k = 0; k < w.cols(); ++k)
-          sum += static_cast<double>(number(x, t, k)) * static_cast<double>(row[static_cast<size_t>(k)]);
+          sum += static_cast<double>(number(x, t, k)) *
+                 static_cast<double>(row[static_cast<size_t>(k)]);
         put(y, t, o, static_cast<float>(sum), into);
       }
     }

@@ -51,7 +51,8 @@ class PackedTypes : public testing::TestWithParam<DType> {};
 TEST_P(PackedTypes, GiveTheBitsOfThePlainVersion) {
   const DType type = GetParam();
   ThreadPool pool(2);
-  for (const auto& [outs, cols] : {std::pair<int64_t, int64_t>{1, 256}, {16, 512}, {37, 768}, {70, 256}}) {
+  for (const auto& [outs, cols] :
+       {std::pair<int64_t, int64_t>{1, 256}, {16, 512}, {37, 768}, {70, 256}}) {
     const PackedMatrix w = packed(type, outs, cols, 3);
     for (const int64_t rows : {1, 2, 3, 5, 13, 27}) {
       for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
@@ -112,7 +113,8 @@ TEST_P(PackedTypes, RowsCanBePutInAnyPieces) {
   PackedMatrix whole(type, 40, 512), pieces(type, 40, 512);
   whole.put_rows(0, blocks);
   for (const auto& [first, count] : {std::pair<size_t, size_t>{21, 19}, {0, 3}, {3, 18}})
-    pieces.put_rows(static_cast<int64_t>(first), std::span(blocks).subspan(first * row_bytes, count * row_bytes));
+    pieces.put_rows(static_cast<int64_t>(first),
+                    std::span(blocks).subspan(first * row_bytes, count * row_bytes));
   EXPECT_EQ(std::memcmp(whole.panel(0), pieces.panel(0), whole.size_bytes()), 0);
 }
 
@@ -121,7 +123,8 @@ INSTANTIATE_TEST_SUITE_P(All, PackedTypes, testing::ValuesIn(kBlocks),
 
 TEST(Packed, Bf16GivesTheBitsOfLinear) {
   ThreadPool pool(2);
-  for (const auto& [outs, cols] : {std::pair<int64_t, int64_t>{1, 1}, {15, 7}, {48, 64}, {77, 301}}) {
+  for (const auto& [outs, cols] :
+       {std::pair<int64_t, int64_t>{1, 1}, {15, 7}, {48, 64}, {77, 301}}) {
     const Tensor weights = random_matrix(DType::bf16, outs, cols, 1);
     PackedMatrix w(DType::bf16, outs, cols);
     w.put_rows(0, weights.bytes());
@@ -152,7 +155,8 @@ TEST(Packed, SeveralMatricesFollowOneAnotherAndSumsAreAddedOnce) {
 TEST(Packed, WhatIsNotFiniteSpoilsItsRowAndNoOther) {
   ThreadPool pool(1);
   const PackedMatrix w = packed(DType::q8_0, 16, 64, 1);
-  for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     Tensor x = random_matrix(DType::f32, 2, 64, 2);
     x.span<float>()[40] = bad;
     Tensor y(DType::f32, 2, 16);

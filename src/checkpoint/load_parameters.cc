@@ -1,0 +1,114 @@
+// Weights from a source into memory: an arena, or packed.
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "checkpoint/weight_source.h"
+#include "model/packed_weights.h"
+#include "model/params.h"
+
+namespace cria {
+namespace {
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string out;
+  for (size_t i = 0; i < names.size() && i < 5; ++i) out += (i ? ", " : "") + escaped(names[i], 64);
+  if (names.size() > 5) out += fmt::format(" and {} more", names.size() - 5);
+  return out;
+}
+
+/// Where each of the parameters is in the source, after names and shapes were compared.
+std::vector<size_t> find_all(const WeightSource& source, const LlamaConfig& config,
+                             const std::vector<Param>& params) {
+  std::vector<std::string> missing, extra;
+  std::vector<size_t> places;
+  for (const Param& p : params) {
+    const auto index = source.find(p.name);
+    if (!index) {
+      missing.push_back(p.name);
+      continue;
+    }
+    const TensorInfo& t = source.tensors()[*index];
+    require<MismatchError>(t.shape == p.shape, "weights: {}: \"{}\" has shape [{}], expected [{}]",
+                           source.path(), p.name, fmt::join(t.shape, ", "),
+                           fmt::join(p.shape, ", "));
+    places.push_back(*index);
+  }
+  const bool tied = config.tie_word_embeddings;
+  const std::vector<Param> whole = llama_params(config);
+  for (const TensorInfo& t : source.tensors()) {
+    const bool known =
+        std::any_of(whole.begin(), whole.end(), [&](const Param& p) { return p.name == t.name; });
+    const bool copy_of_embedding = tied && t.name == "lm_head.weight";
+    if (!known && !copy_of_embedding) extra.push_back(t.name);
+  }
+  require<MismatchError>(missing.empty() && extra.empty(), "weights: {}: {}{}{}", source.path(),
+                         missing.empty() ? "" : "missing " + listed(missing),
+                         missing.empty() || extra.empty() ? "" : "; ",
+                         extra.empty() ? "" : "not in this model " + listed(extra));
+  if (tied && source.find("lm_head.weight")) {
+    require<MismatchError>(
+        looks_tied(source),
+        "weights: {}: lm_head differs from the embedding, but the config ties them", source.path());
+  }
+
+  return places;
+}
+
+/// Runs of about a million elements, so that large tables and small norms share the threads evenly: body(parameter, first row,
+/// rows).
+template <class Body>
+void for_runs(const std::vector<Param>& params, ThreadPool& pool, const Body& body) {
+  struct Run {
+    size_t param;
+    int64_t begin, rows;
+  };
+  std::vector<Run> runs;
+  for (size_t i = 0; i < params.size(); ++i) {
+    const int64_t step = std::max<int64_t>(1, (1 << 20) / params[i].cols());
+    for (int64_t r = 0; r < params[i].rows(); r += step)
+      runs.push_back({i, r, std::min(step, params[i].rows() - r)});
+  }
+  pool.parallel_for(std::ssize(runs), [&](int64_t i) {
+    const Run& run = runs[static_cast<size_t>(i)];
+    body(run.param, run.begin, run.rows);
+  });
+}
+
+}  // namespace
+
+void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool) {
+  const std::vector<Param>& params = weights.params();
+  const std::vector<size_t> places = find_all(source, weights.config(), params);
+  for_runs(params, pool, [&](size_t i, int64_t begin, int64_t count) {
+    const Param& p = params[i];
+    const View rows = weights[static_cast<int64_t>(i)].row_range(begin, count);
+    source.read_box(places[i], p.first_row() + begin, count, p.begin.back(), p.cols(), rows.dtype,
+                    bytes_of(rows));
+  });
+}
+
+std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& config,
+                                std::optional<DType> matrices) {
+  std::vector<DType> types;
+  for (const Param& p : llama_params(config)) {
+    const auto index = source.find(p.name);
+    const DType stored = index ? source.tensors()[*index].dtype : DType::bf16;
+    types.push_back(p.is_norm() ? DType::f32 : matrices.value_or(is_quantised(stored) ? stored : DType::bf16));
+  }
+  return types;
+}
+
+void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadPool& pool) {
+  const std::vector<Param>& params = weights.params();
+  const std::vector<size_t> places = find_all(source, weights.config(), params);
+  for_runs(params, pool, [&](size_t i, int64_t begin, int64_t count) {
+    thread_local std::vector<std::byte> rows;
+    const DType type = weights.type(static_cast<int64_t>(i));
+    rows.resize(static_cast<size_t>(bytes_of(type, count * params[i].cols())));
+    source.read_rows(places[i], begin, count, type, rows);
+    weights.put_rows(static_cast<int64_t>(i), begin, rows);
+  });
+}
+
+}  // namespace cria
