@@ -14,14 +14,16 @@
 namespace cria::ops {
 namespace {
 
-constexpr DType kTypes[] = {DType::bf16, DType::q8_0, DType::q4_0, DType::q4_1, DType::q4_k, DType::q6_k};
+constexpr DType kTypes[] = {DType::bf16, DType::q8_0, DType::q4_0,
+                            DType::q4_1, DType::q4_k, DType::q6_k};
 
 PackedMatrix weights(DType type, int64_t rows, int64_t cols) {
   PackedMatrix w(type, rows, cols);
   std::vector<std::byte> row(static_cast<size_t>(bytes_of(type, cols)));
   uint32_t s = 1;
   // Small bytes: whatever they mean, scales stay finite.
-  for (std::byte& b : row) b = static_cast<std::byte>((s = s * 1664525u + 1013904223u) >> 24 & 0x3b);
+  for (std::byte& b : row)
+    b = static_cast<std::byte>((s = s * 1664525u + 1013904223u) >> 24 & 0x3b);
   for (int64_t r = 0; r < rows; ++r) w.put_rows(r, row);
   return w;
 }
@@ -39,7 +41,8 @@ Tensor ramp(DType dtype, int64_t rows, int64_t cols) {
   return t;
 }
 
-void prompt(benchmark::State& state, DType type, int64_t rows, int64_t depth, int64_t outs, int threads) {
+void prompt(benchmark::State& state, DType type, int64_t rows, int64_t depth, int64_t outs,
+            int threads) {
   ThreadPool pool(threads);
   const PackedMatrix w = weights(type, outs, depth);
   const Tensor x = ramp(type == DType::bf16 ? DType::bf16 : DType::f32, rows, depth);
@@ -65,8 +68,8 @@ void decode(benchmark::State& state, DType type, int64_t rows, int threads) {
   for (auto _ : state) {
     for (const PackedMatrix& w : ws) linear_packed(x, w, y, {pool});
   }
-  state.counters["GB/s"] = benchmark::Counter(1e-9 * bytes * static_cast<double>(state.iterations()),
-                                              benchmark::Counter::kIsRate);
+  state.counters["GB/s"] = benchmark::Counter(
+      1e-9 * bytes * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
 }
 
 }  // namespace
@@ -78,10 +81,13 @@ int main(int argc, char** argv) {
     const std::string name(name_of(type));
     for (const int threads : {1, 2}) {
       const auto line = [&](const std::string& what, auto body) {
-        auto* b = benchmark::RegisterBenchmark((what + "/threads:" + std::to_string(threads)).c_str(), body);
-        threads == 1 ? b->Unit(benchmark::kMillisecond) : b->Unit(benchmark::kMillisecond)->UseRealTime();
+        auto* b = benchmark::RegisterBenchmark(
+            (what + "/threads:" + std::to_string(threads)).c_str(), body);
+        threads == 1 ? b->Unit(benchmark::kMillisecond)
+                     : b->Unit(benchmark::kMillisecond)->UseRealTime();
       };
-      for (const auto& [depth, outs] : {std::pair<int64_t, int64_t>{2048, 2048}, {8192, 2048}, {576, 1536}})
+      for (const auto& [depth, outs] :
+           {std::pair<int64_t, int64_t>{2048, 2048}, {8192, 2048}, {576, 1536}})
         line("prompt/" + name + "/512x" + std::to_string(depth) + "x" + std::to_string(outs),
              [=](benchmark::State& s) { ops::prompt(s, type, 512, depth, outs, threads); });
       for (const int64_t rows : {1, 2, 4, 8, 16})

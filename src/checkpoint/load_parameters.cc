@@ -94,7 +94,8 @@ std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& c
   for (const Param& p : llama_params(config)) {
     const auto index = source.find(p.name);
     const DType stored = index ? source.tensors()[*index].dtype : DType::bf16;
-    types.push_back(p.is_norm() ? DType::f32 : matrices.value_or(is_quantised(stored) ? stored : DType::bf16));
+    types.push_back(p.is_norm() ? DType::f32
+                                : matrices.value_or(is_quantised(stored) ? stored : DType::bf16));
   }
   return types;
 }

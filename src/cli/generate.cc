@@ -6,8 +6,8 @@
 #include "base/file.h"
 #include "base/flags.h"
 #include "base/thread_pool.h"
-#include "checkpoint/convert.h"
 #include "cli/commands.h"
+#include "cli/generation_model.h"
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "data/template.h"
@@ -33,7 +33,7 @@ std::vector<int32_t> parse_ids(const std::string& text, const char* flag) {
 }
 
 struct GenerateFlags {
-  std::string model, dtype = "bf16", config_path, src_strategy, eos, vocab_file, prompt_template;
+  std::string model, dtype, weights, config_path, src_strategy, eos, vocab_file, prompt_template;
   std::vector<std::string> prompts, token_ids;
   bool json = false, stream = true, allow_special = false;
   std::optional<bool> add_bos;
@@ -47,7 +47,13 @@ void declare(Flags& flags, GenerateFlags& f) {
   flags.texts("token_ids", f.token_ids,
               "instead of prompts: ids separated by commas, used as given; once per sequence");
   flags.integer("max_new_tokens", f.settings.max_new_tokens, "at most so many");
-  flags.text("dtype", f.dtype, "compute type: fp32, bf16 or fp16");
+  flags.text(
+      "dtype", f.dtype,
+      "compute type: fp32, bf16 or fp16; by default bf16, and fp32 beside weights in blocks");
+  flags.text("weights", f.weights,
+             "keep: as they are stored, blocks of few bits are multiplied as they are; bf16; q8_0, "
+             "q4_0, ...: "
+             "rounded while loading; by default keep without --dtype, else the compute type");
   flags.text("config", f.config_path, "config.json, where the weights carry none");
   flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
   flags.text("eos_ids", f.eos,
@@ -73,16 +79,15 @@ void declare(Flags& flags, GenerateFlags& f) {
 }
 
 // The text of one prompt, printed while it grows.
-void print_streaming(const Tokenizer& tokenizer, const LlamaConfig& config,
-                     const ParamArena& weights, const GenerateFlags& f,
-                     const std::vector<int32_t>& prompt, ops::Exec& exec) {
-  StreamDecoder decoder(tokenizer, true);
+void print_streaming(const Tokenizer& tokenizer, Decoder& decoder, const GenerateFlags& f,
+                     const std::vector<int32_t>& prompt) {
+  StreamDecoder text(tokenizer, true);
   const auto on_token = [&](size_t, int32_t token) {
-    fmt::print("{}", decoder.put(token));
+    fmt::print("{}", text.put(token));
     if (f.stream) std::fflush(stdout);
   };
-  generate(config, weights, {&prompt, 1}, f.settings, exec, on_token);
-  fmt::print("{}\n", decoder.end());
+  generate(decoder, {&prompt, 1}, f.settings, on_token);
+  fmt::print("{}\n", text.end());
 }
 
 }  // namespace
@@ -101,21 +106,22 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
   const OpenedModel opened = open_model(f.model, f.config_path, f.src_strategy);
   const WeightSource& source = opened.source;
   const LlamaConfig& config = opened.config;
-  f.settings.compute = parse_dtype(f.dtype, "--dtype");
   f.settings.eos_ids = config.eos_token_ids;
   if (!f.eos.empty())
     f.settings.eos_ids = f.eos == "none" ? std::vector<int32_t>() : parse_ids(f.eos, "eos_ids");
 
   ThreadPool pool(static_cast<int>(f.threads));
   ops::Exec exec{pool};
-  ParamArena weights(config, f.settings.compute);
-  load_parameters(source, weights, pool);
+  const LoadedModel model = load_for_generation(source, config, f.weights, f.dtype, pool);
+  f.settings.compute = model.compute;
+  f.settings.cache = model.cache;
+  Decoder decoder = model.decoder(exec);
 
   if (!f.token_ids.empty()) {
     std::vector<std::vector<int32_t>> prompts;
     for (const std::string& ids : f.token_ids) prompts.push_back(parse_ids(ids, "token_ids"));
     std::vector<std::string> rows;
-    for (const Generated& g : generate(config, weights, prompts, f.settings, exec))
+    for (const Generated& g : generate(decoder, prompts, f.settings))
       rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
     fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
     return 0;
@@ -137,12 +143,12 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
   }
   if (f.json) {
     std::vector<std::string> rows;
-    for (const Generated& g : generate(config, weights, prompts, f.settings, exec))
+    for (const Generated& g : generate(decoder, prompts, f.settings))
       rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
     fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
     return 0;
   }
-  for (const auto& prompt : prompts) print_streaming(tokenizer, config, weights, f, prompt, exec);
+  for (const auto& prompt : prompts) print_streaming(tokenizer, decoder, f, prompt);
   return 0;
 }
 

@@ -7,7 +7,10 @@
 namespace cria {
 
 PackedWeights::PackedWeights(const LlamaConfig& config, std::span<const DType> types)
-    : config_(config), params_(llama_params(config)), index_(config), types_(types.begin(), types.end()) {
+    : config_(config),
+      params_(llama_params(config)),
+      index_(config),
+      types_(types.begin(), types.end()) {
   check(types_.size() == params_.size(), "every parameter has a type");
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& p = params_[i];

@@ -27,7 +27,9 @@ class PackedWeights {
   [[nodiscard]] LayerViews<Weight> layer(int64_t l) const;
   [[nodiscard]] ConstView norm() const { return norms_[static_cast<size_t>(index_.norm())].view(); }
   [[nodiscard]] const ops::PackedMatrix& lm_head() const { return matrix(index_.lm_head()); }
-  [[nodiscard]] const ops::PackedMatrix& embed_tokens() const { return matrix(index_.embed_tokens()); }
+  [[nodiscard]] const ops::PackedMatrix& embed_tokens() const {
+    return matrix(index_.embed_tokens());
+  }
 
  private:
   [[nodiscard]] const ops::PackedMatrix& matrix(int64_t i) const {

@@ -1,0 +1,31 @@
+// Weights loaded for generation, in the form that --weights and --dtype ask for.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "checkpoint/weight_source.h"
+#include "model/llama.h"
+#include "model/packed_weights.h"
+
+namespace cria::cli {
+
+/// Plain or packed weights, and what is computed beside them.
+struct LoadedModel {
+  std::optional<ParamArena> plain;
+  std::optional<PackedWeights> packed;
+  DType compute = DType::bf16;
+  DType cache = DType::bf16;
+
+  [[nodiscard]] Decoder decoder(ops::Exec& exec) const;
+  [[nodiscard]] size_t weight_bytes() const;
+};
+
+/// `weights`: "keep" (blocks of few bits stay as they are, all else becomes bf16), "bf16", or a type of blocks such as "q4_0", into
+/// which matrices are rounded while loading; "" is "keep" without a dtype. `dtype`: "fp32", "bf16" or "fp16", "" chooses: fp32
+/// beside blocks. With a dtype and no `weights` they are held plain in it. Throws UsageError for other words.
+LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
+                                const std::string& weights, const std::string& dtype,
+                                ThreadPool& pool);
+
+}  // namespace cria::cli
