@@ -12,10 +12,14 @@ namespace {
 std::optional<DType> matrices_of(const std::string& weights) {
   if (weights.empty() || weights == "keep") return std::nullopt;
   std::string name = weights;
-  std::ranges::transform(name, name.begin(), [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+  std::ranges::transform(name, name.begin(), [](char c) {
+    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  });
   const auto type = dtype_from_name(name);
-  require(type && ops::PackedMatrix::takes(*type),
-          "--weights is \"{}\", expected keep, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k", escaped(weights));
+  require(
+      type && ops::PackedMatrix::takes(*type),
+      "--weights is \"{}\", expected keep, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k",
+      escaped(weights));
   return type;
 }
 
@@ -26,7 +30,9 @@ Decoder LoadedModel::decoder(ops::Exec& exec) const {
   return {plain->config(), *plain, compute, exec};
 }
 
-size_t LoadedModel::weight_bytes() const { return packed ? packed->size_bytes() : plain->size_bytes(); }
+size_t LoadedModel::weight_bytes() const {
+  return packed ? packed->size_bytes() : plain->size_bytes();
+}
 
 LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
                                 const std::string& weights, const std::string& dtype,

@@ -15,9 +15,9 @@ namespace {
 
 constexpr int64_t kFewRows = 24;          // of x: the weights are read once, and their speed counts
 constexpr int64_t kFewBytes = 128 << 10;  // of w, one thread's piece then: a few microseconds
-constexpr int64_t kPanelsOfMany = 4;   // one thread's piece of a product with many rows: 64 outputs
-constexpr int64_t kRowsOfMany = 192;   // ... of so many rows
-constexpr int64_t kRowsToPrepare = 8;  // one thread's piece of x
+constexpr int64_t kPanelsOfMany = 4;  // one thread's piece of a product with many rows: 64 outputs
+constexpr int64_t kRowsOfMany = 192;  // ... of so many rows
+constexpr int64_t kRowsToPrepare = 24;      // one thread's piece of x: whole tiles
 constexpr int64_t kAloneBytes = 128 << 10;  // bytes of w times rows of x not worth a second thread
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -64,18 +64,26 @@ T at_bytes(const std::byte* p) {
 }
 
 /// Rows of x as the kernels want them for such weights. Kept by the calling thread, so that only the first calls allocate.
-const std::byte* prepare(ConstView x, const PackedRow& row, bool pairs, ThreadPool& pool) {
+const std::byte* prepare(ConstView x, DType type, const PackedRow& row, bool pairs,
+                         ThreadPool& pool) {
   thread_local Tensor memory;
   if (memory.cols() < x.rows * row.bytes) memory = Tensor(DType::u8, 1, x.rows * row.bytes);
   std::byte* const to = memory.bytes().data();
   const auto body = [&](int64_t i) {
-    for (int64_t t = i * kRowsToPrepare; t < std::min(x.rows, (i + 1) * kRowsToPrepare); ++t)
-      packed_prepare_kernels().prepare({.from = x.at(t, 0),
-                                        .dtype = x.dtype,
-                                        .cols = x.cols,
-                                        .row = row,
-                                        .pairs = pairs,
-                                        .to = to + t * row.bytes});
+    const int64_t end = std::min(x.rows, (i + 1) * kRowsToPrepare);
+    for (int64_t t = i * kRowsToPrepare; t < end;) {
+      const int64_t rows = packed_kernels().tile_rows(type, pairs, end - t);
+      for (int64_t r = 0; r < rows; ++r)
+        packed_prepare_kernels().prepare({.from = x.at(t + r, 0),
+                                          .dtype = x.dtype,
+                                          .cols = x.cols,
+                                          .row = row,
+                                          .pairs = pairs,
+                                          .tile = to + t * row.bytes,
+                                          .tile_rows = rows,
+                                          .index = r});
+      t += rows;
+    }
   };
   const int64_t items = ceil_div(x.rows, kRowsToPrepare);
   if (items == 1) {
@@ -94,7 +102,7 @@ void product(ConstView x, const PackedMatrix& w, View y, bool add, ThreadPool& p
   whole.cols = w.cols();
   whole.pairs = layout.group == 0 && x.dtype == DType::bf16 && packed_kernels().has_pairs;
   whole.row = packed_row(layout, w.cols(), whole.pairs);
-  whole.x = prepare(x, whole.row, whole.pairs, pool);
+  whole.x = prepare(x, w.type(), whole.row, whole.pairs, pool);
   whole.y_dtype = y.dtype;
   whole.y_stride = y.stride;
   whole.add = add;

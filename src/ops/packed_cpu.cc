@@ -52,75 +52,78 @@ using Q5_K = Format<32, 31, false, false, true, true>;
 using Q6_K = Format<16, 63, false, true, false, true>;
 using Q8_0 = Format<32, 255, false, true, false, false>;
 
-/// A group's scales (or offsets) of kRows rows: halves, or small whole numbers times the halves of 256 numbers.
+/// A group's scales (or offsets) of the rows of part p: halves, or small whole numbers times the halves of 256 numbers.
 template <class F>
 inline __attribute__((always_inline)) Floats scale_of(const std::byte* half, const std::byte* small,
-                                                      int64_t g) {
-  if constexpr (!F::kOf256) return halves(half + g * kPanelRows * 2);
-  return multiply(halves(half + g / (256 / F::kGroup) * kPanelRows * 2),
-                  small_ints(small + g * kPanelRows));
+                                                      int64_t g, int64_t p) {
+  if constexpr (!F::kOf256) return halves(half + (g * kPanelRows + p * kRows) * 2);
+  return multiply(halves(half + (g / (256 / F::kGroup) * kPanelRows + p * kRows) * 2),
+                  small_ints(small + g * kPanelRows + p * kRows));
 }
 
-/// sums[t][...] = rows [row, row + kRows) of the panel times T rows of x.
-template <class F, int T>
-void tile(const PackedJob& job, const std::byte* panel, const std::byte* x, int64_t row,
-          float* sums) {
+/// Rows of x at once: their whole sums and the weights fill the registers.
+template <class F>
+#ifdef __AVX512VNNI__
+constexpr int kMostRows = 12;
+#else
+constexpr int kMostRows = F::kMost == 255 ? 2 : 4;
+#endif
+
+template <class F>
+struct IntTiles {
+  static constexpr int kMost = kMostRows<F>;
+  /// sums[t][...] = the panel's rows times T rows of x.
+  template <int T>
+  static void run(const PackedJob& job, const std::byte* panel, const std::byte* x, float* sums);
+};
+
+template <class F>
+template <int T>
+void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::byte* x,
+                      float* sums) {
   const PackedPanel& at = job.panel;
-  const std::byte* w = panel + at.numbers + row * 4;
-  const std::byte* const scales = panel + at.scales + row * 2;
-  const std::byte* const offsets = panel + at.offsets + row * 2;
-  const std::byte* const small_scales = panel + at.small_scales + row;
-  const std::byte* const small_offsets = panel + at.small_offsets + row;
-  const int64_t stride = job.row.bytes;
-  const std::byte* const x_scales = x + job.row.scales;
-  const std::byte* const x_sums = x + job.row.sums;
-  Floats y[T];
+  const std::byte* w = panel + at.numbers;
+  const auto* const x_scales = reinterpret_cast<const float*>(x + T * job.row.scales);
+  const std::byte* const x_sums = x + T * job.row.sums;
+  Floats y[kParts][T];
 #pragma GCC unroll 12
-  for (int t = 0; t < T; ++t) y[t] = no_floats();
+  for (int t = 0; t < T; ++t) {
+    for (int64_t p = 0; p < kParts; ++p) y[p][t] = no_floats();
+  }
   for (int64_t g = 0; g < at.groups; ++g) {
     if constexpr (T <= 4) {
 #pragma GCC unroll 8
       for (int64_t i = 0; i < F::kGroupBytes; i += 64)
         _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes + i), _MM_HINT_T1);
     }
-    Ints dots[T];
-    group_dots<F, T>(w, Rows{x + g * F::kGroup, x_sums + g * 4, stride}, dots);
+    Ints dots[kParts][T];
+    group_dots<F, T>(w, Rows{x + g * F::kGroup * T, x_sums + g * 4 * T}, dots);
     w += F::kGroupBytes;
-    const Floats scale = scale_of<F>(scales, small_scales, g);
-    const std::byte* const x_scale = x_scales + (F::kGroup == 16 ? g / 2 : g) * 4;
+    const float* const x_scale = x_scales + (F::kGroup == 16 ? g / 2 : g) * T;
+    const auto* const x_sum = reinterpret_cast<const float*>(x_sums + g * 4 * T);
+#pragma GCC unroll 2
+    for (int64_t p = 0; p < kParts; ++p) {
+      const Floats scale = scale_of<F>(panel + at.scales, panel + at.small_scales, g, p);
 #pragma GCC unroll 12
-    for (int t = 0; t < T; ++t) {
-      const float s = *reinterpret_cast<const float*>(x_scale + t * stride);
-      y[t] = multiply_add(to_floats(dots[t]), multiply(scale, everywhere(s)), y[t]);
-    }
-    if constexpr (F::kOffsets) {
-      const Floats offset = scale_of<F>(offsets, small_offsets, g);
+      for (int t = 0; t < T; ++t)
+        y[p][t] =
+            multiply_add(to_floats(dots[p][t]), multiply(scale, everywhere(x_scale[t])), y[p][t]);
+      if constexpr (!F::kOffsets) continue;
+      const Floats offset = scale_of<F>(panel + at.offsets, panel + at.small_offsets, g, p);
 #pragma GCC unroll 12
-      for (int t = 0; t < T; ++t) {
-        const Floats s = everywhere(*reinterpret_cast<const float*>(x_sums + g * 4 + t * stride));
-        y[t] = F::kOf256 ? subtract_product(offset, s, y[t]) : multiply_add(offset, s, y[t]);
-      }
+      for (int t = 0; t < T; ++t)
+        y[p][t] = F::kOf256 ? subtract_product(offset, everywhere(x_sum[t]), y[p][t])
+                            : multiply_add(offset, everywhere(x_sum[t]), y[p][t]);
     }
   }
 #pragma GCC unroll 12
-  for (int t = 0; t < T; ++t) store_floats(sums + t * kPanelRows + row, y[t]);
+  for (int t = 0; t < T; ++t) {
+    for (int64_t p = 0; p < kParts; ++p) store_floats(sums + t * kPanelRows + p * kRows, y[p][t]);
+  }
 }
 
-#ifdef __AVX512VNNI__
-constexpr int kMostRows = 12;
-#else
-constexpr int kMostRows = 4;
-#endif
-constexpr int fewer(int t) { return t == 12 ? 8 : t / 2; }
-
-template <class F>
-struct IntTiles {
-  static constexpr int kMost = kMostRows;
-  template <int T>
-  static void run(const PackedJob& job, const std::byte* panel, const std::byte* x, float* sums) {
-    for (int64_t row = 0; row < kPanelRows; row += kRows) tile<F, T>(job, panel, x, row, sums);
-  }
-};
+/// Of rows left over: tiles of 24, 12, 8, 4, 2, 1, or 6, 4, 2, 1.
+constexpr int fewer(int t) { return t == 24 ? 12 : t == 12 ? 8 : t == 6 ? 4 : t / 2; }
 
 // bf16 weights: pairs of neighbouring k of 16 rows, multiplied as pairs or widened.
 #ifdef __AVX512F__
@@ -132,7 +135,7 @@ inline Vec odd_of(const std::byte* w) {
   return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(w), _mm512_set1_epi32(-65536)));
 }
 #else
-constexpr int kMostFloatRows = 8;
+constexpr int kMostFloatRows = 6;
 inline Vec even_of(const std::byte* w) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i*)w), 16));
 }
@@ -141,31 +144,38 @@ inline Vec odd_of(const std::byte* w) {
       _mm256_and_si256(_mm256_loadu_si256((const __m256i*)w), _mm256_set1_epi32(-65536)));
 }
 #endif
+constexpr int64_t kFloatParts = kPanelRows / kLanes;
 
 struct WideTiles {
   static constexpr int kMost = kMostFloatRows;
   template <int T>
-  static void run(const PackedJob& job, const std::byte* panel, const std::byte* x, float* sums) {
-    for (int64_t row = 0; row < kPanelRows; row += kLanes)
-      half<T>(job, panel + row * 4, x, sums + row);
-  }
-  template <int T>
-  static void half(const PackedJob& job, const std::byte* w, const std::byte* x, float* sums) {
-    Vec y[T];
+  static void run(const PackedJob& job, const std::byte* w, const std::byte* x, float* sums) {
+    Vec y[kFloatParts][T];
 #pragma GCC unroll 12
-    for (int t = 0; t < T; ++t) y[t] = zero();
-    const int64_t stride = job.row.bytes;
-    for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 8) {
+    for (int t = 0; t < T; ++t) {
+      for (int64_t p = 0; p < kFloatParts; ++p) y[p][t] = zero();
+    }
+    for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 8 * T) {
       _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
-      const Vec even = even_of(w), odd = odd_of(w);
+      // A number of x meets all rows at once: there are hardly more loads than the processor makes beside the products.
+#pragma GCC unroll 2
+      for (int64_t i = 0; i < 2; ++i) {
+        Vec v[kFloatParts];
+#pragma GCC unroll 2
+        for (int64_t p = 0; p < kFloatParts; ++p)
+          v[p] = i == 0 ? even_of(w + p * 32) : odd_of(w + p * 32);
 #pragma GCC unroll 12
-      for (int t = 0; t < T; ++t) {
-        const float* const at = reinterpret_cast<const float*>(x + t * stride);
-        y[t] = fma(odd, set1(at[1]), fma(even, set1(at[0]), y[t]));
+        for (int t = 0; t < T; ++t) {
+          const Vec one = set1(reinterpret_cast<const float*>(x)[2 * t + i]);
+#pragma GCC unroll 2
+          for (int64_t p = 0; p < kFloatParts; ++p) y[p][t] = fma(v[p], one, y[p][t]);
+        }
       }
     }
 #pragma GCC unroll 12
-    for (int t = 0; t < T; ++t) store(sums + t * kPanelRows, y[t]);
+    for (int t = 0; t < T; ++t) {
+      for (int64_t p = 0; p < kFloatParts; ++p) store(sums + t * kPanelRows + p * kLanes, y[p][t]);
+    }
   }
 };
 
@@ -177,14 +187,13 @@ struct PairTiles {
     Vec y[T];
 #pragma GCC unroll 24
     for (int t = 0; t < T; ++t) y[t] = zero();
-    const int64_t stride = job.row.bytes;
-    for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 4) {
+    for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 4 * T) {
       if constexpr (T <= 12)
         _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
       const auto v = (__m512bh)_mm512_loadu_si512(w);
 #pragma GCC unroll 24
       for (int t = 0; t < T; ++t)
-        y[t] = _mm512_dpbf16_ps(y[t], v, (__m512bh)_mm512_set1_epi32(four_numbers(x + t * stride)));
+        y[t] = _mm512_dpbf16_ps(y[t], v, (__m512bh)_mm512_set1_epi32(four_numbers(x + t * 4)));
     }
 #pragma GCC unroll 24
     for (int t = 0; t < T; ++t) store(sums + t * kPanelRows, y[t]);
@@ -205,42 +214,62 @@ void rows_of_x(const PackedJob& job, const std::byte* panel, int64_t out, int64_
     put(job, sums, t, T, out);
   }
   if constexpr (T > 1) {
-    if (t < job.x_rows) rows_of_x<Tiles, T == 24 ? 12 : fewer(T)>(job, panel, out, t);
+    if (t < job.x_rows) rows_of_x<Tiles, fewer(T)>(job, panel, out, t);
   }
 }
 
-template <class Tiles>
-void panels(const PackedJob& job) {
-  const std::byte* panel = job.panels;
-  for (int64_t out = 0; out < job.outs; out += kPanelRows, panel += job.panel.bytes)
-    rows_of_x<Tiles, Tiles::kMost>(job, panel, out, 0);
-}
-
-void multiply(const PackedJob& job) {
-  switch (job.type) {
+/// Calls use.with<Tiles>() for a type.
+template <class Use>
+inline void choose_tiles(DType type, bool pairs, const Use& use) {
+  switch (type) {
     case DType::q4_0:
-      return panels<IntTiles<Q4_0>>(job);
+      return use.template with<IntTiles<Q4_0>>();
     case DType::q4_1:
-      return panels<IntTiles<Q4_1>>(job);
+      return use.template with<IntTiles<Q4_1>>();
     case DType::q4_k:
-      return panels<IntTiles<Q4_K>>(job);
+      return use.template with<IntTiles<Q4_K>>();
     case DType::q5_0:
-      return panels<IntTiles<Q5_0>>(job);
+      return use.template with<IntTiles<Q5_0>>();
     case DType::q5_1:
-      return panels<IntTiles<Q5_1>>(job);
+      return use.template with<IntTiles<Q5_1>>();
     case DType::q5_k:
-      return panels<IntTiles<Q5_K>>(job);
+      return use.template with<IntTiles<Q5_K>>();
     case DType::q6_k:
-      return panels<IntTiles<Q6_K>>(job);
+      return use.template with<IntTiles<Q6_K>>();
     case DType::q8_0:
-      return panels<IntTiles<Q8_0>>(job);
+      return use.template with<IntTiles<Q8_0>>();
     default:
-      return job.pairs ? panels<PairTiles>(job) : panels<WideTiles>(job);
+      return pairs ? use.template with<PairTiles>() : use.template with<WideTiles>();
   }
+}
+
+struct AllPanels {
+  const PackedJob& job;
+  template <class Tiles>
+  void with() const {
+    const std::byte* panel = job.panels;
+    for (int64_t out = 0; out < job.outs; out += kPanelRows, panel += job.panel.bytes)
+      rows_of_x<Tiles, Tiles::kMost>(job, panel, out, 0);
+  }
+};
+void multiply(const PackedJob& job) { choose_tiles(job.type, job.pairs, AllPanels{job}); }
+
+struct MostRows {
+  int& rows;
+  template <class Tiles>
+  void with() const {
+    rows = Tiles::kMost;
+  }
+};
+int64_t tile_rows(DType type, bool pairs, int64_t left) {
+  int rows = 1;
+  choose_tiles(type, pairs, MostRows{rows});
+  while (rows > left) rows = fewer(rows);
+  return rows;
 }
 
 }  // namespace
 
-const PackedKernels packed_kernels = {multiply, kHasPairs};
+const PackedKernels packed_kernels = {multiply, tile_rows, kHasPairs};
 
 }  // namespace cria::ops::CRIA_ISA

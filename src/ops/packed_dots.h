@@ -13,7 +13,7 @@ namespace cria::ops::CRIA_ISA {
 namespace {
 
 #ifdef __AVX512VNNI__
-constexpr int64_t kRows = 16;
+constexpr int64_t kRows = 16, kParts = 1;  // rows of a vector; vectors of a panel
 using Ints = __m512i;
 using Floats = __m512;
 inline Floats no_floats() { return _mm512_setzero_ps(); }
@@ -30,7 +30,7 @@ inline Floats small_ints(const std::byte* p) {
 }
 inline void store_floats(float* p, Floats v) { _mm512_storeu_ps(p, v); }
 #else
-constexpr int64_t kRows = 8;
+constexpr int64_t kRows = 8, kParts = 2;
 using Ints = __m256i;
 using Floats = __m256;
 inline Floats no_floats() { return _mm256_setzero_ps(); }
@@ -61,23 +61,22 @@ inline __attribute__((always_inline)) void pin(Ints& v) { asm("" : "+v"(v)); }
 inline __attribute__((always_inline)) void pin(Ints& v) { asm("" : "+x"(v)); }
 #endif
 
-/// Where T rows of x are read.
+/// A group of T rows of x.
 struct Rows {
-  const std::byte* numbers;
-  const std::byte* sums;  // at the group
-  int64_t stride;
-  [[nodiscard]] Ints sum(int t) const;
+  const std::byte* numbers;  // i8 [group / 4][T][4]
+  const std::byte* sums;     // i32 [T]
 };
 
 #ifdef __AVX512VNNI__
-inline Ints Rows::sum(int t) const { return _mm512_set1_epi32(four_numbers(sums + t * stride)); }
+inline Ints everywhere(const std::byte* four) { return _mm512_set1_epi32(four_numbers(four)); }
 
-/// dots[t] = the sum over a group of w's numbers times those of row t, minus zero times the sum of row t's.
+/// dots[0][t] = the sum over a group of w's numbers times those of row t, minus zero times the sum of row t's.
 template <class F, int T>
 inline __attribute__((always_inline)) void group_dots(const std::byte* w, const Rows& x,
-                                                      Ints (&dots)[T]) {
+                                                      Ints (&dots)[1][T]) {
 #pragma GCC unroll 12
-  for (int t = 0; t < T; ++t) dots[t] = F::kZero ? x.sum(t) : _mm512_setzero_si512();
+  for (int t = 0; t < T; ++t)
+    dots[0][t] = F::kZero ? everywhere(x.sums + t * 4) : _mm512_setzero_si512();
   if constexpr (F::kNibbles) {
     const Ints low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
@@ -87,12 +86,11 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
       const Ints w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
-        dots[t] = _mm512_dpbusd_epi32(
-            dots[t], w0, _mm512_set1_epi32(four_numbers(x.numbers + t * x.stride + k)));
+        dots[0][t] = _mm512_dpbusd_epi32(dots[0][t], w0, everywhere(x.numbers + k * T + t * 4));
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
-        dots[t] = _mm512_dpbusd_epi32(
-            dots[t], w1, _mm512_set1_epi32(four_numbers(x.numbers + t * x.stride + k + 4)));
+        dots[0][t] =
+            _mm512_dpbusd_epi32(dots[0][t], w1, everywhere(x.numbers + (k + 4) * T + t * 4));
     }
   } else {
 #pragma GCC unroll 8
@@ -100,77 +98,97 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
       const Ints v = _mm512_loadu_si512(w + k * 16);
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
-        dots[t] = _mm512_dpbusd_epi32(
-            dots[t], v, _mm512_set1_epi32(four_numbers(x.numbers + t * x.stride + k)));
+        dots[0][t] = _mm512_dpbusd_epi32(dots[0][t], v, everywhere(x.numbers + k * T + t * 4));
     }
   }
 }
 #else
-inline Ints Rows::sum(int t) const { return _mm256_set1_epi32(four_numbers(sums + t * stride)); }
+inline Ints everywhere(const std::byte* four) { return _mm256_set1_epi32(four_numbers(four)); }
+inline Ints half_line(const std::byte* w, int half) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + half * 32));
+}
 
-/// Pairs of products are added in 16 bits: of numbers up to kMost times 127, so many pairs fit.
-template <class F>
-constexpr int64_t kPairsThatFit = 32767 / (2 * F::kMost * 127);
+/// What a sum in 16 bits of pairs of products comes to, times `factor`, on top of `sum`.
+inline Ints widen_onto(Ints sum, Ints pairs, int factor) {
+  return _mm256_add_epi32(
+      sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(static_cast<int16_t>(factor))));
+}
 
-/// As above. A line of w holds the 16 rows of a panel; `w` points at this half's 8 rows of the first line.
+inline __attribute__((always_inline)) void add_pairs(Ints& sum, Ints w, Ints x, bool begins) {
+  const Ints p = _mm256_maddubs_epi16(w, x);
+  sum = begins ? p : _mm256_add_epi16(sum, p);
+  pin(sum);
+}
+
+/// As above, of the two halves of the panel. The processor multiplies unsigned by signed bytes and adds pairs of products in 16
+/// bits, where numbers below 16 leave room for 8 such sums, those below 32 for 4 and those below 64 for 2. Bytes are taken as
+/// two numbers below 16: faster than giving the weight's sign to x, which also needs a multiplier for each pair.
 template <class F, int T>
 inline __attribute__((always_inline)) void group_dots(const std::byte* w, const Rows& x,
-                                                      Ints (&dots)[T]) {
-  const Ints ones = _mm256_set1_epi16(1);
-  const auto numbers = [&](int t, int64_t k) {
-    return _mm256_set1_epi32(four_numbers(x.numbers + t * x.stride + k));
-  };
+                                                      Ints (&dots)[2][T]) {
+  const Ints low = _mm256_set1_epi8(15);
+#pragma GCC unroll 8
+  for (int t = 0; t < T; ++t)
+    dots[0][t] = dots[1][t] = F::kZero ? everywhere(x.sums + t * 4) : _mm256_setzero_si256();
   if constexpr (F::kMost == 255) {
-    // Signed numbers: the sign goes over to x, as a product of an unsigned and a signed number is what the processor has.
-    const Ints top = _mm256_set1_epi8(-128);
-#pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) dots[t] = _mm256_setzero_si256();
+    Ints sums[2][2][T];  // of the low and the high halves of bytes
 #pragma GCC unroll 8
     for (int64_t k = 0; k < F::kGroup; k += 4) {
-      const Ints v = _mm256_xor_si256(_mm256_loadu_si256((const __m256i*)(w + k * 16)), top);
-      const Ints size = _mm256_abs_epi8(v);
-#pragma GCC unroll 4
-      for (int t = 0; t < T; ++t) {
-        const Ints p = _mm256_maddubs_epi16(size, _mm256_sign_epi8(numbers(t, k), v));
-        dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(p, ones));
-        pin(dots[t]);
+      Ints parts[2][2];
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        const Ints v = half_line(w + k * 16, h);
+        parts[0][h] = _mm256_and_si256(v, low);
+        parts[1][h] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
       }
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) {
+        const Ints v = everywhere(x.numbers + k * T + t * 4);
+#pragma GCC unroll 2
+        for (int h = 0; h < 2; ++h) {
+          add_pairs(sums[0][h][t], parts[0][h], v, k == 0);
+          add_pairs(sums[1][h][t], parts[1][h], v, k == 0);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h)
+        dots[h][t] = widen_onto(widen_onto(dots[h][t], sums[0][h][t], 1), sums[1][h][t], 16);
     }
     return;
   }
-  static_assert(F::kMost == 255 || kPairsThatFit<F> > 0);
-  constexpr int64_t kRun = kPairsThatFit<F> >= 8   ? 32
-                           : kPairsThatFit<F> >= 4 ? 16
-                                                   : 8;  // numbers summed in 16 bits
-  const Ints low = _mm256_set1_epi8(15);
+  constexpr int64_t kRun = F::kMost == 15   ? 32
+                           : F::kMost == 31 ? 16
+                                            : 8;  // numbers summed in 16 bits
 #pragma GCC unroll 4
   for (int64_t begin = 0; begin < F::kGroup; begin += kRun) {
-    Ints pairs[T];
+    Ints sums[2][T];
 #pragma GCC unroll 8
     for (int64_t k = begin; k < begin + kRun; k += 4) {
-      Ints v;
-      if constexpr (F::kNibbles) {
-        v = _mm256_loadu_si256((const __m256i*)(w + k / 8 * 64));
-        v = _mm256_and_si256(k % 8 == 0 ? v : _mm256_srli_epi16(v, 4), low);
-      } else {
-        v = _mm256_loadu_si256((const __m256i*)(w + k * 16));
+      Ints v[2];
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h) {
+        if constexpr (F::kNibbles) {
+          v[h] = half_line(w + k / 8 * 64, h);
+          v[h] = _mm256_and_si256(k % 8 == 0 ? v[h] : _mm256_srli_epi16(v[h], 4), low);
+        } else {
+          v[h] = half_line(w + k * 16, h);
+        }
       }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
-        const Ints p = _mm256_maddubs_epi16(v, numbers(t, k));
-        pairs[t] = k == begin ? p : _mm256_add_epi16(pairs[t], p);
-        pin(pairs[t]);
+        const Ints four = everywhere(x.numbers + k * T + t * 4);
+        add_pairs(sums[0][t], v[0], four, k == begin);
+        add_pairs(sums[1][t], v[1], four, k == begin);
       }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int t = 0; t < T; ++t) {
-      const Ints sum = _mm256_madd_epi16(pairs[t], ones);
-      dots[t] = begin == 0 ? sum : _mm256_add_epi32(dots[t], sum);
+      dots[0][t] = widen_onto(dots[0][t], sums[0][t], 1);
+      dots[1][t] = widen_onto(dots[1][t], sums[1][t], 1);
     }
-  }
-  if constexpr (F::kZero) {
-#pragma GCC unroll 4
-    for (int t = 0; t < T; ++t) dots[t] = _mm256_add_epi32(dots[t], x.sum(t));
   }
 }
 #endif

@@ -9,14 +9,15 @@
 
 namespace cria::ops {
 
-/// Rows of x, made ready for the kernels.
+/// A row of x, made ready for the kernels.
 struct PackedPrepareJob {
   const void* from = nullptr;
   DType dtype = DType::f32;
   int64_t cols = 0;
   PackedRow row;
   bool pairs = false;
-  std::byte* to = nullptr;
+  std::byte* tile = nullptr;  // of so many rows, this one at `index`
+  int64_t tile_rows = 1, index = 0;
 };
 
 /// Some panels of w times some prepared rows of x.
@@ -26,7 +27,7 @@ struct PackedJob {
   PackedPanel panel;
   int64_t cols = 0;  // summed
   int64_t outs = 0;  // rows of w from the first panel on; the last panel may be only partly used
-  const std::byte* x = nullptr;
+  const std::byte* x = nullptr;  // tiles of prepared rows, one after the other
   PackedRow row;
   bool pairs = false;
   int64_t x_rows = 0;
@@ -38,6 +39,8 @@ struct PackedJob {
 
 struct PackedKernels {
   void (*multiply)(const PackedJob&);
+  /// How many rows of x the next tile takes when so many are left. Every multiple of 24 rows ends a tile.
+  int64_t (*tile_rows)(DType type, bool pairs, int64_t left);
   bool has_pairs;  // multiplies pairs of bf16
 };
 CRIA_KERNEL_TABLE(PackedKernels, packed_kernels)

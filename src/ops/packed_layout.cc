@@ -63,18 +63,16 @@ PackedPanel packed_panel(const PackedLayout& layout, int64_t cols) {
 PackedRow packed_row(const PackedLayout& layout, int64_t cols, bool pairs) {
   PackedRow r;
   if (layout.group == 0) {
-    r.bytes = lines((cols + 1) / 2 * 2 * (pairs ? 2 : 4));
-  } else {
-    r.group = 32;
-    r.sum_group = layout.group;
-    r.zero = layout.zero;
-    r.offsets = layout.offsets;
-    r.scales = lines(cols);
-    r.sums = r.scales + lines(cols / r.group * 4);
-    r.bytes = r.sums + lines(cols / r.sum_group * 4);
+    r.bytes = (cols + 1) / 2 * (pairs ? 4 : 8);
+    return r;
   }
-  // A line more where rows would lie whole pages apart and share one set of the first cache.
-  if (r.bytes % 4096 < kLine) r.bytes += kLine;
+  r.group = 32;
+  r.sum_group = layout.group;
+  r.zero = layout.zero;
+  r.offsets = layout.offsets;
+  r.scales = cols;
+  r.sums = r.scales + cols / r.group * 4;
+  r.bytes = r.sums + cols / r.sum_group * 4;
   return r;
 }
 

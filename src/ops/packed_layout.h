@@ -34,14 +34,16 @@ struct PackedPanel {
 };
 PackedPanel packed_panel(const PackedLayout& layout, int64_t cols);
 
-/// Bytes from the start of a prepared row of x to its sections.
+/// Rows of x, prepared in tiles of T rows. Sections of a tile begin T times these bytes after its start, and [..][T] is one entry
+/// for each row of the tile: a kernel reads what it needs of T rows from one place.
 struct PackedRow {
   int64_t group = 0;      // numbers that share a scale
   int64_t sum_group = 0;  // numbers that share a sum: those of the weights
-  int64_t numbers = 0;    // i8; or bf16 pairs, or f32
-  int64_t scales = 0;     // f32 [cols / group]
-  int64_t sums = 0;  // of the whole numbers: -zero * sum as i32, or with offsets scale * sum as f32
-  int64_t bytes = 0;
+  // At 0: i8 [cols / 4][T][4]; for bf16 weights pairs of bf16 or of f32, [cols / 2][T][2].
+  int64_t scales = 0;  // f32 [cols / group][T]
+  int64_t sums =
+      0;  // [cols / sum_group][T], of whole numbers: -zero * sum as i32, or with offsets scale * sum as f32
+  int64_t bytes = 0;  // of a row; a tile takes T times as many
   int64_t zero = 0;
   bool offsets = false;
 };

@@ -82,40 +82,53 @@ template <class T>
 void round_row(const PackedPrepareJob& job) {
   const T* const x = static_cast<const T*>(job.from);
   const PackedRow& row = job.row;
-  auto* const q = reinterpret_cast<int8_t*>(job.to + row.numbers);
-  auto* const scales = reinterpret_cast<float*>(job.to + row.scales);
-  auto* const whole = reinterpret_cast<int32_t*>(job.to + row.sums);
-  auto* const scaled = reinterpret_cast<float*>(job.to + row.sums);
+  const int64_t rows = job.tile_rows;
+  std::byte* numbers = job.tile + job.index * 4;
+  auto* scales = reinterpret_cast<float*>(job.tile + rows * row.scales) + job.index;
+  auto* whole = reinterpret_cast<int32_t*>(job.tile + rows * row.sums) + job.index;
   const auto zero_point = static_cast<int32_t>(row.zero);
-  for (int64_t g = 0; g < job.cols / kGroup; ++g) {
+  for (int64_t g = 0; g < job.cols / kGroup; ++g, scales += rows) {
+    alignas(64) int8_t q[kGroup];
     int32_t sums[2];
-    scales[g] = round_group(x + g * kGroup, q + g * kGroup, sums);
+    *scales = round_group(x + g * kGroup, q, sums);
+#pragma GCC unroll 8
+    for (int64_t k = 0; k < kGroup; k += 4, numbers += 4 * rows)
+      __builtin_memcpy(numbers, q + k, 4);
     if (row.offsets) {
-      scaled[g] = scales[g] * static_cast<float>(sums[0] + sums[1]);
+      const float scaled = *scales * static_cast<float>(sums[0] + sums[1]);
+      __builtin_memcpy(whole, &scaled, 4);
     } else if (row.sum_group == kGroup) {
-      whole[g] = -zero_point * (sums[0] + sums[1]);
+      *whole = -zero_point * (sums[0] + sums[1]);
     } else {
-      whole[2 * g] = -zero_point * sums[0];
-      whole[2 * g + 1] = -zero_point * sums[1];
+      *whole = -zero_point * sums[0];
+      whole += rows;
+      *whole = -zero_point * sums[1];
     }
+    whole += rows;
   }
 }
 
 template <class T>
 void widen_row(const PackedPrepareJob& job) {
   const T* const x = static_cast<const T*>(job.from);
-  auto* const to = reinterpret_cast<float*>(job.to);
-  int64_t k = 0;
-  for (; k + kLanes <= job.cols; k += kLanes) store(to + k, load(x + k));
-  if (k < job.cols) store(to + k, load(x + k, first(job.cols - k)), first(job.cols - k));
-  if (job.cols % 2 != 0) to[job.cols] = 0;
+  auto* to = reinterpret_cast<float*>(job.tile) + job.index * 2;
+  alignas(64) float wide[kLanes];
+  for (int64_t k = 0; k < job.cols; k += kLanes) {
+    store(wide, load(x + k, first(job.cols - k)));
+    for (int64_t i = 0; i < kLanes && k + i < job.cols; i += 2, to += 2 * job.tile_rows) {
+      to[0] = wide[i];
+      to[1] = wide[i + 1];
+    }
+  }
 }
 
 void copy_pairs(const PackedPrepareJob& job) {
   const auto* const x = static_cast<const uint16_t*>(job.from);
-  auto* const to = reinterpret_cast<uint16_t*>(job.to);
-  __builtin_memcpy(to, x, static_cast<size_t>(job.cols) * 2);
-  if (job.cols % 2 != 0) to[job.cols] = 0;
+  auto* to = reinterpret_cast<uint16_t*>(job.tile) + job.index * 2;
+  for (int64_t k = 0; k < job.cols; k += 2, to += 2 * job.tile_rows) {
+    to[0] = x[k];
+    to[1] = k + 1 < job.cols ? x[k + 1] : 0;
+  }
 }
 
 template <class T>

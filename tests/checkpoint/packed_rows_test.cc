@@ -27,7 +27,8 @@ TEST_P(PackedRows, StandForWhatDequantiseSays) {
   int compared = 0;
   for (int64_t r = 0; r < kRows; ++r) {
     packed.row(r, have);
-    dequantise(type, std::span(blocks).subspan(static_cast<size_t>(r) * row_bytes, row_bytes), want);
+    dequantise(type, std::span(blocks).subspan(static_cast<size_t>(r) * row_bytes, row_bytes),
+               want);
     for (size_t k = 0; k < have.size(); ++k) {
       // Random bits make some scales infinite.
       if (std::isnan(want[k])) {
@@ -42,8 +43,8 @@ TEST_P(PackedRows, StandForWhatDequantiseSays) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PackedRows,
-                         testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
-                                         DType::q4_k, DType::q5_k, DType::q6_k),
+                         testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
+                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
 }  // namespace

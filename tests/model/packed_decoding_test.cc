@@ -105,7 +105,10 @@ TEST_P(PackedDecoding, LogitsOfAllTokensAreThoseOfPrefills) {
   for (const size_t t : {0, 1, 17, 49}) {
     KvCache alone(config_, DType::f32);
     decoder.prefill(ids.first(t + 1), alone, one);
-    EXPECT_EQ(std::memcmp(all.view().at(static_cast<int64_t>(t), 0), one.bytes().data(), one.size_bytes()), 0) << t;
+    EXPECT_EQ(std::memcmp(all.view().at(static_cast<int64_t>(t), 0), one.bytes().data(),
+                          one.size_bytes()),
+              0)
+        << t;
   }
 }
 
