@@ -107,7 +107,7 @@ void product(ConstView x, const PackedMatrix& w, View y, bool add, ThreadPool& p
   whole.y_stride = y.stride;
   whole.add = add;
   const int64_t panels = ceil_div(w.rows(), kPanelRows);
-  const bool few = x.rows <= kFewRows;
+  const bool few = whole.streams = x.rows <= kFewRows;
   const int64_t piece =
       few ? std::max<int64_t>(1, kFewBytes / whole.panel.bytes) : std::min(panels, kPanelsOfMany);
   const int64_t rows = few ? x.rows : kRowsOfMany;

@@ -91,7 +91,7 @@ void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::b
     for (int64_t p = 0; p < kParts; ++p) y[p][t] = no_floats();
   }
   for (int64_t g = 0; g < at.groups; ++g) {
-    if constexpr (T <= 4) {
+    if (job.streams) {
 #pragma GCC unroll 8
       for (int64_t i = 0; i < F::kGroupBytes; i += 64)
         _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes + i), _MM_HINT_T1);
@@ -156,7 +156,7 @@ struct WideTiles {
       for (int64_t p = 0; p < kFloatParts; ++p) y[p][t] = zero();
     }
     for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 8 * T) {
-      _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
+      if (job.streams) _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
       // A number of x meets all rows at once: there are hardly more loads than the processor makes beside the products.
 #pragma GCC unroll 2
       for (int64_t i = 0; i < 2; ++i) {
@@ -188,8 +188,7 @@ struct PairTiles {
 #pragma GCC unroll 24
     for (int t = 0; t < T; ++t) y[t] = zero();
     for (int64_t k = 0; k < job.cols; k += 2, w += kPanelRows * 4, x += 4 * T) {
-      if constexpr (T <= 12)
-        _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
+      if (job.streams) _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes), _MM_HINT_T1);
       const auto v = (__m512bh)_mm512_loadu_si512(w);
 #pragma GCC unroll 24
       for (int t = 0; t < T; ++t)

@@ -35,6 +35,7 @@ struct PackedJob {
   DType y_dtype = DType::f32;
   int64_t y_stride = 0;
   bool add = false;
+  bool streams = false;  // few rows of x: the panels come from memory
 };
 
 struct PackedKernels {
