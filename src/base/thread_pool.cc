@@ -52,58 +52,92 @@ ThreadPool::ThreadPool(int threads) {
 }
 
 ThreadPool::~ThreadPool() {
+  stop_ = true;
   {
     const std::scoped_lock lock(mutex_);
-    stop_ = true;
-    ++generation_;
+    ticket_ += uint64_t{1} << 32;
   }
   wake_.notify_all();
   for (std::thread& t : workers_) t.join();
 }
 
-void ThreadPool::take_items(int worker) {
-  for (int64_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) {
+void ThreadPool::take_items(int worker, uint32_t loop) {
+  for (;;) {
+    uint64_t ticket = ticket_.load();
+    const Call call = call_.load();
+    void* const body = body_.load();
+    const auto item = static_cast<int64_t>(ticket & kClosed);
+    if (ticket >> 32 != loop || item >= count_.load()) return;
+    if (!ticket_.compare_exchange_weak(ticket, ticket + 1)) continue;
     try {
-      call_(body_, i, worker);
+      call(body, item, worker);
     } catch (...) {
-      const std::scoped_lock lock(mutex_);
-      if (!failure_) failure_ = std::current_exception();
-      next_ = count_;
+      {
+        const std::scoped_lock lock(mutex_);
+        if (!failure_) failure_ = std::current_exception();
+      }
+      skip_the_rest(loop);
     }
+    finish_items(1);
   }
 }
 
+void ThreadPool::skip_the_rest(uint32_t loop) {
+  const uint64_t ticket = ticket_.exchange(uint64_t{loop} << 32 | kClosed);
+  const auto next = static_cast<int64_t>(ticket & kClosed);
+  if (next < count_.load()) finish_items(count_.load() - next);
+}
+
+void ThreadPool::finish_items(int64_t count) {
+  if (left_.fetch_sub(count) != count || !caller_parked_.load()) return;
+  const std::scoped_lock lock(mutex_);
+  done_.notify_one();
+}
+
+void ThreadPool::wake_workers() {
+  if (parked_.load() == 0) return;
+  const std::scoped_lock lock(mutex_);
+  wake_.notify_all();
+}
+
 void ThreadPool::run(int64_t count, Call call, const void* body) {
+  if (workers_.empty() || count <= 1) {
+    for (int64_t i = 0; i < count; ++i) call(const_cast<void*>(body), i, 0);
+    return;
+  }
+  check(count < static_cast<int64_t>(kClosed), "a loop of fewer items");
   call_ = call;
   body_ = const_cast<void*>(body);
   count_ = count;
-  next_ = 0;
-  if (!workers_.empty() && count > 1) {
-    busy_ = static_cast<int>(workers_.size());
-    {
-      const std::scoped_lock lock(mutex_);
-      ++generation_;
-    }
-    wake_.notify_all();
-    take_items(0);
-    while (!spin_until([&] { return busy_.load() == 0; })) std::this_thread::yield();
-  } else {
-    take_items(0);
+  left_ = count;
+  const auto loop = static_cast<uint32_t>((ticket_.load() >> 32) + 1);
+  ticket_ = uint64_t{loop} << 32;
+  wake_workers();
+  take_items(0, loop);
+  if (!spin_until([&] { return left_.load() == 0; })) {
+    // Sleeping, unlike yielding, leaves the core to whoever holds the last items, and is woken before others get it.
+    std::unique_lock lock(mutex_);
+    caller_parked_ = true;
+    done_.wait(lock, [&] { return left_.load() == 0; });
+    caller_parked_ = false;
   }
+  ticket_ = uint64_t{loop} << 32 | kClosed;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 void ThreadPool::work(int worker) {
-  uint64_t seen = 0;
+  uint32_t seen = 0;
+  const auto loop = [&] { return static_cast<uint32_t>(ticket_.load() >> 32); };
   for (;;) {
-    if (!spin_until([&] { return generation_.load() != seen; })) {
+    if (!spin_until([&] { return loop() != seen; })) {
       std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return generation_.load() != seen; });
+      ++parked_;
+      wake_.wait(lock, [&] { return loop() != seen; });
+      --parked_;
     }
-    seen = generation_.load();
+    seen = loop();
     if (stop_) return;
-    take_items(worker);
-    --busy_;
+    take_items(worker, seen);
   }
 }
 

@@ -24,7 +24,7 @@ class ThreadPool {
 
   [[nodiscard]] int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
-  /// Calls body(i) for i in [0, count), in any order and on any thread; returns when all are done.
+  /// Calls body(i) for i in [0, count), count < 2^32 - 1, in any order and on any thread; returns when all are done.
   /// The first exception is thrown again here. Calls do not nest.
   template <class Body>
   void parallel_for(int64_t count, Body&& body) {
@@ -49,18 +49,24 @@ class ThreadPool {
   using Call = void (*)(void* body, int64_t index, int worker);
   void run(int64_t count, Call call, const void* body);
   void work(int worker);
-  void take_items(int worker);
+  void take_items(int worker, uint32_t loop);
+  void wake_workers();
+  void finish_items(int64_t count);
+  void skip_the_rest(uint32_t loop);
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
-  std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> busy_{0};
-  std::atomic<bool> stop_{false};
-  Call call_ = nullptr;
-  void* body_ = nullptr;
-  int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};
+  std::condition_variable wake_, done_;
+  /// Number of the loop in the upper half, next item in the lower; all ones there when nobody may take any. Whoever comes late,
+  /// from another loop even, cannot take an item: so a loop waits for items, never for workers that the system keeps off.
+  std::atomic<uint64_t> ticket_{kClosed};
+  static constexpr uint64_t kClosed = 0xffffffff;
+  std::atomic<int> parked_{0};
+  std::atomic<bool> caller_parked_{false}, stop_{false};
+  // Of the loop at work; a worker's copies count only if it then gets an item of the same loop.
+  std::atomic<Call> call_{nullptr};
+  std::atomic<void*> body_{nullptr};
+  std::atomic<int64_t> count_{0}, left_{0};
   std::exception_ptr failure_;
 };
 

@@ -84,6 +84,17 @@ TEST(ThreadPool, ManyShortLoopsEndAndSeeEachOthersWrites) {
   EXPECT_THAT(values, testing::Each(2000));
 }
 
+// Far more workers than cores: most of them come when a loop, or several, are over.
+TEST(ThreadPool, WorkersThatComeLateTakeNothingOfAnotherLoop) {
+  ThreadPool pool(24);
+  for (int64_t round = 0; round < 3000; ++round) {
+    const int64_t count = 2 + round % 7;
+    std::vector<std::atomic<int>> seen(static_cast<size_t>(count));
+    pool.parallel_for(count, [&](int64_t i) { ++seen[static_cast<size_t>(i)]; });
+    for (const auto& s : seen) ASSERT_EQ(s, 1) << round;
+  }
+}
+
 TEST(ThreadPool, WakesParkedWorkers) {
   ThreadPool pool(2);
   for (int round = 0; round < 5; ++round) {
