@@ -54,15 +54,16 @@ void prompt(benchmark::State& state, DType type, int64_t rows, int64_t depth, in
       benchmark::Counter::kIsRate);
 }
 
-void decode(benchmark::State& state, DType type, int64_t rows, int threads) {
-  constexpr int64_t kWide = 2048;
+/// `megabytes` of weights in turn: 256 come from memory, 0 is one small matrix that stays in the second cache.
+void decode(benchmark::State& state, DType type, int64_t rows, int threads, int64_t megabytes) {
+  const int64_t kWide = megabytes == 0 ? 512 : 2048;
   ThreadPool pool(threads);
   std::vector<PackedMatrix> ws;
   double bytes = 0;
-  while (bytes < 256 << 20) {
+  do {
     ws.push_back(weights(type, kWide, kWide));
     bytes += static_cast<double>(ws.back().size_bytes());
-  }
+  } while (bytes < static_cast<double>(megabytes << 20));
   const Tensor x = ramp(type == DType::bf16 ? DType::bf16 : DType::f32, rows, kWide);
   Tensor y(DType::f32, rows, kWide);
   for (auto _ : state) {
@@ -92,7 +93,8 @@ int main(int argc, char** argv) {
              [=](benchmark::State& s) { ops::prompt(s, type, 512, depth, outs, threads); });
       for (const int64_t rows : {1, 2, 4, 8, 16})
         line("decode/" + name + "/rows:" + std::to_string(rows),
-             [=](benchmark::State& s) { ops::decode(s, type, rows, threads); });
+             [=](benchmark::State& s) { ops::decode(s, type, rows, threads, 256); });
+      line("cached/" + name, [=](benchmark::State& s) { ops::decode(s, type, 1, threads, 0); });
     }
   }
   benchmark::Initialize(&argc, argv);

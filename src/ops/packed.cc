@@ -22,37 +22,36 @@ constexpr int64_t kAloneBytes = 128 << 10;  // bytes of w times rows of x not wo
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/// One block's numbers into column `col` of row `row` of a panel.
-void put_numbers(const OpenBlock& block, const PackedLayout& layout, int64_t count,
-                 std::byte* numbers, int64_t row, int64_t col) {
-  if (!layout.nibbles) {
-    for (int64_t k = 0; k < count; k += 4)
-      std::memcpy(numbers + (col + k) * kPanelRows + row * 4,
-                  &block.numbers[static_cast<size_t>(k)], 4);
-    return;
-  }
-  for (int64_t k = 0; k < count; k += 8) {
-    uint64_t eight = 0;
-    std::memcpy(&eight, &block.numbers[static_cast<size_t>(k)], 8);
-    const auto pairs = static_cast<uint32_t>(eight | eight >> 28);
-    std::memcpy(numbers + (col + k) * kPanelRows / 2 + row * 4, &pairs, 4);
-  }
-}
-
-void put_scales(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at,
-                std::byte* panel, int64_t row, int64_t index) {
-  std::memcpy(panel + at.scales + (index * kPanelRows + row) * 2, &block.scale, 2);
-  if (layout.offsets)
-    std::memcpy(panel + at.offsets + (index * kPanelRows + row) * 2, &block.offset, 2);
-  if (!layout.of_256) return;
-  const int64_t groups = 256 / layout.group;
-  for (int64_t g = 0; g < groups; ++g) {
-    const int64_t to = (index * groups + g) * kPanelRows + row;
-    panel[at.small_scales + to] =
-        static_cast<std::byte>(block.small_scales[static_cast<size_t>(g)]);
-    if (layout.offsets)
-      panel[at.small_offsets + to] =
-          static_cast<std::byte>(block.small_offsets[static_cast<size_t>(g)]);
+/// One block into row `row` of a panel: its `count` numbers are the columns from `col` on.
+void put_block(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at,
+               int64_t count, std::byte* panel, int64_t row, int64_t col) {
+  for (int64_t begin = 0; begin < count; begin += layout.group) {
+    const int64_t g = (col + begin) / layout.group, in_unit = g % at.unit_groups;
+    std::byte* const unit = panel + g / at.unit_groups * at.unit_bytes;
+    const int64_t half = ((layout.of_256 ? 0 : in_unit) * kPanelRows + row) * 2,
+                  small = in_unit * kPanelRows + row;
+    std::memcpy(unit + at.scales + half, &block.scale, 2);
+    if (layout.offsets) std::memcpy(unit + at.offsets + half, &block.offset, 2);
+    if (layout.of_256) {
+      const auto s = static_cast<size_t>(begin / layout.group);
+      unit[at.small_scales + small] = static_cast<std::byte>(block.small_scales[s]);
+      if (layout.offsets)
+        unit[at.small_offsets + small] = static_cast<std::byte>(block.small_offsets[s]);
+    }
+    std::byte* to = unit + at.numbers +
+                    in_unit * layout.group * kPanelRows / (layout.nibbles ? 2 : 1) + row * 4;
+    const uint8_t* const numbers = &block.numbers[static_cast<size_t>(begin)];
+    if (!layout.nibbles) {
+      for (int64_t k = 0; k < layout.group; k += 4, to += kPanelRows * 4)
+        std::memcpy(to, numbers + k, 4);
+      continue;
+    }
+    for (int64_t k = 0; k < layout.group; k += 8, to += kPanelRows * 4) {
+      uint64_t eight = 0;
+      std::memcpy(&eight, numbers + k, 8);
+      const auto pairs = static_cast<uint32_t>(eight | eight >> 28);
+      std::memcpy(to, &pairs, 4);
+    }
   }
 }
 
@@ -167,8 +166,7 @@ void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
     const int64_t count = block_elements(type_);
     for (int64_t b = 0; b < cols_ / count; ++b, from += block_bytes(type_)) {
       open_block(type_, from, block);
-      put_scales(block, layout, at, panel, row, b);
-      put_numbers(block, layout, count, panel + at.numbers, row, b * count);
+      put_block(block, layout, at, count, panel, row, b * count);
     }
   }
 }
@@ -180,24 +178,26 @@ void PackedMatrix::numbers(int64_t r, std::span<PackedNumber> out) const {
   const PackedPanel at = packed_panel(layout, cols_);
   const std::byte* const p = panel(r / kPanelRows);
   const int64_t row = r % kPanelRows;
-  const auto scale = [&](int64_t half, int64_t small, int64_t g) {
-    const int64_t index = layout.of_256 ? g / (256 / layout.group) : g;
-    const auto value = static_cast<float>(at_bytes<f16>(p + half + (index * kPanelRows + row) * 2));
-    return layout.of_256
-               ? value * static_cast<float>(at_bytes<int8_t>(p + small + g * kPanelRows + row))
-               : value;
-  };
   for (int64_t k = 0; k < cols_; ++k) {
-    const int64_t g = k / layout.group;
-    const int64_t line = k / (layout.nibbles ? 8 : 4) * kPanelRows * 4;
-    const int byte = at_bytes<uint8_t>(p + at.numbers + line + row * 4 + k % 4);
+    const int64_t g = k / layout.group, in_unit = g % at.unit_groups;
+    const std::byte* const unit = p + g / at.unit_groups * at.unit_bytes;
+    const auto scale = [&](int64_t half, int64_t small) {
+      const std::byte* const from =
+          unit + half + ((layout.of_256 ? 0 : in_unit) * kPanelRows + row) * 2;
+      const auto value = static_cast<float>(at_bytes<f16>(from));
+      if (!layout.of_256) return value;
+      return value *
+             static_cast<float>(at_bytes<int8_t>(unit + small + in_unit * kPanelRows + row));
+    };
+    const int64_t column = in_unit * layout.group + k % layout.group;  // in the unit
+    const int64_t line = column / (layout.nibbles ? 8 : 4) * kPanelRows * 4;
+    const int byte = at_bytes<uint8_t>(unit + at.numbers + line + row * 4 + k % 4);
     PackedNumber& n = out[static_cast<size_t>(k)];
     n.stored = !layout.nibbles ? byte : k % 8 < 4 ? byte & 15 : byte >> 4;
-    n.scale = scale(at.scales, at.small_scales, g);
+    n.scale = scale(at.scales, at.small_scales);
     // The types of 256 take their offsets away.
-    n.offset = !layout.offsets ? 0
-               : layout.of_256 ? -scale(at.offsets, at.small_offsets, g)
-                               : scale(at.offsets, 0, g);
+    n.offset =
+        !layout.offsets ? 0 : scale(at.offsets, at.small_offsets) * (layout.of_256 ? -1.0F : 1.0F);
   }
 }
 

@@ -42,6 +42,7 @@ struct Format {
   static constexpr int64_t kGroup = Group, kMost = Most;
   static constexpr bool kNibbles = Nibbles, kZero = Zero, kOffsets = Offsets, kOf256 = Of256;
   static constexpr int64_t kGroupBytes = Group * kPanelRows / (Nibbles ? 2 : 1);
+  static constexpr int64_t kUnitGroups = Of256 ? 256 / Group : 2;
 };
 using Q4_0 = Format<32, 15, true, true, false, false>;
 using Q4_1 = Format<32, 15, true, false, true, false>;
@@ -52,13 +53,13 @@ using Q5_K = Format<32, 31, false, false, true, true>;
 using Q6_K = Format<16, 63, false, true, false, true>;
 using Q8_0 = Format<32, 255, false, true, false, false>;
 
-/// A group's scales (or offsets) of the rows of part p: halves, or small whole numbers times the halves of 256 numbers.
+/// Scales (or offsets) of a unit's group, of the rows of part p: halves, or small whole numbers times the unit's halves.
 template <class F>
 inline __attribute__((always_inline)) Floats scale_of(const std::byte* half, const std::byte* small,
-                                                      int64_t g, int64_t p) {
-  if constexpr (!F::kOf256) return halves(half + (g * kPanelRows + p * kRows) * 2);
-  return multiply(halves(half + (g / (256 / F::kGroup) * kPanelRows + p * kRows) * 2),
-                  small_ints(small + g * kPanelRows + p * kRows));
+                                                      int64_t in_unit, int64_t p) {
+  if constexpr (!F::kOf256) return halves(half + (in_unit * kPanelRows + p * kRows) * 2);
+  return multiply(halves(half + p * kRows * 2),
+                  small_ints(small + in_unit * kPanelRows + p * kRows));
 }
 
 /// Rows of x at once: their whole sums and the weights fill the registers.
@@ -82,7 +83,6 @@ template <int T>
 void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::byte* x,
                       float* sums) {
   const PackedPanel& at = job.panel;
-  const std::byte* w = panel + at.numbers;
   const auto* const x_scales = reinterpret_cast<const float*>(x + T * job.row.scales);
   const std::byte* const x_sums = x + T * job.row.sums;
   Floats y[kParts][T];
@@ -91,6 +91,9 @@ void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::b
     for (int64_t p = 0; p < kParts; ++p) y[p][t] = no_floats();
   }
   for (int64_t g = 0; g < at.groups; ++g) {
+    const int64_t in_unit = g % F::kUnitGroups;
+    const std::byte* const unit = panel + g / F::kUnitGroups * at.unit_bytes;
+    const std::byte* const w = unit + at.numbers + in_unit * F::kGroupBytes;
     if (job.streams) {
 #pragma GCC unroll 8
       for (int64_t i = 0; i < F::kGroupBytes; i += 64)
@@ -98,18 +101,17 @@ void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::b
     }
     Ints dots[kParts][T];
     group_dots<F, T>(w, Rows{x + g * F::kGroup * T, x_sums + g * 4 * T}, dots);
-    w += F::kGroupBytes;
     const float* const x_scale = x_scales + (F::kGroup == 16 ? g / 2 : g) * T;
     const auto* const x_sum = reinterpret_cast<const float*>(x_sums + g * 4 * T);
 #pragma GCC unroll 2
     for (int64_t p = 0; p < kParts; ++p) {
-      const Floats scale = scale_of<F>(panel + at.scales, panel + at.small_scales, g, p);
+      const Floats scale = scale_of<F>(unit + at.scales, unit + at.small_scales, in_unit, p);
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
         y[p][t] =
             multiply_add(to_floats(dots[p][t]), multiply(scale, everywhere(x_scale[t])), y[p][t]);
       if constexpr (!F::kOffsets) continue;
-      const Floats offset = scale_of<F>(panel + at.offsets, panel + at.small_offsets, g, p);
+      const Floats offset = scale_of<F>(unit + at.offsets, unit + at.small_offsets, in_unit, p);
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
         y[p][t] = F::kOf256 ? subtract_product(offset, everywhere(x_sum[t]), y[p][t])

@@ -35,28 +35,27 @@ std::optional<PackedLayout> packed_layout(DType type) {
 
 PackedPanel packed_panel(const PackedLayout& layout, int64_t cols) {
   PackedPanel p;
-  int64_t end = 0;
   const auto section = [&](int64_t bytes) {
-    const int64_t begin = end;
-    end += lines(bytes);
+    const int64_t begin = p.unit_bytes;
+    p.unit_bytes += lines(bytes);
     return begin;
   };
   if (layout.group == 0) {
     p.numbers = section((cols + 1) / 2 * kPanelRows * 4);
-    p.bytes = end;
+    p.bytes = p.unit_bytes;
     return p;
   }
   p.groups = cols / layout.group;
-  p.bigs = (cols + 255) / 256;
-  const int64_t halves = (layout.of_256 ? p.bigs : p.groups) * kPanelRows * 2;
+  p.unit_groups = layout.of_256 ? 256 / layout.group : 2;
+  const int64_t halves = (layout.of_256 ? 1 : p.unit_groups) * kPanelRows * 2;
   p.scales = section(halves);
   if (layout.offsets) p.offsets = section(halves);
   if (layout.of_256) {
-    p.small_scales = section(p.groups * kPanelRows);
-    if (layout.offsets) p.small_offsets = section(p.groups * kPanelRows);
+    p.small_scales = section(p.unit_groups * kPanelRows);
+    if (layout.offsets) p.small_offsets = section(p.unit_groups * kPanelRows);
   }
-  p.numbers = section(cols * kPanelRows / (layout.nibbles ? 2 : 1));
-  p.bytes = end;
+  p.numbers = section(p.unit_groups * layout.group * kPanelRows / (layout.nibbles ? 2 : 1));
+  p.bytes = (p.groups + p.unit_groups - 1) / p.unit_groups * p.unit_bytes;
   return p;
 }
 

@@ -23,14 +23,17 @@ struct PackedLayout {
 /// Nothing for types that are not packed.
 std::optional<PackedLayout> packed_layout(DType type);
 
-/// Bytes from the start of a panel to its sections, each a multiple of 64. [..][16] is one entry for each row of the panel.
+/// A panel is a row of units of neighbouring columns, each with its scales in front of its numbers, so that all of it is read in one
+/// stream. Sections are bytes from the start of a unit, each a multiple of 64; [..][16] is one entry for each row of the panel.
 struct PackedPanel {
-  int64_t groups = 0, bigs = 0;
-  int64_t scales = 0, offsets = 0;              // f16 [groups][16], or with of_256 [bigs][16]
-  int64_t small_scales = 0, small_offsets = 0;  // i8 [groups][16], only with of_256
-  // bytes: [cols / 4][16][4]; nibbles: [cols / 8][16][4], low half of a byte k, high half k + 4; bf16: [cols / 2][16][2]
+  int64_t groups = 0;                           // of a row; the last unit may have room for more
+  int64_t unit_groups = 1;                      // 256 numbers with of_256, else two groups
+  int64_t scales = 0, offsets = 0;              // f16 [unit_groups][16], or with of_256 [16]
+  int64_t small_scales = 0, small_offsets = 0;  // i8 [unit_groups][16], only with of_256
+  // bytes: [numbers / 4][16][4]; nibbles: [numbers / 8][16][4], low half of a byte k, high half k + 4; bf16: [cols / 2][16][2]
   int64_t numbers = 0;
-  int64_t bytes = 0;
+  int64_t unit_bytes = 0;
+  int64_t bytes = 0;  // of the panel
 };
 PackedPanel packed_panel(const PackedLayout& layout, int64_t cols);
 
