@@ -94,11 +94,8 @@ void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::b
     const int64_t in_unit = g % F::kUnitGroups;
     const std::byte* const unit = panel + g / F::kUnitGroups * at.unit_bytes;
     const std::byte* const w = unit + at.numbers + in_unit * F::kGroupBytes;
-    if (job.streams) {
-#pragma GCC unroll 8
-      for (int64_t i = 0; i < F::kGroupBytes; i += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(w + kAheadBytes + i), _MM_HINT_T1);
-    }
+    if (job.streams)
+      fetch(in_unit == 0 ? unit : w, F::kGroupBytes + (in_unit == 0 ? at.numbers : 0));
     Ints dots[kParts][T];
     group_dots<F, T>(w, Rows{x + g * F::kGroup * T, x_sums + g * 4 * T}, dots);
     const float* const x_scale = x_scales + (F::kGroup == 16 ? g / 2 : g) * T;
