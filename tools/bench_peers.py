@@ -96,7 +96,7 @@ def heading(r):
     m = r["machine"]
     return (f"{r['date']}; {m['processor']}, {m['cores']} cores, level `{m['isa']}`, {r['threads']} threads, "
             f"{r['busy_before']:.0%} of the processors in use by others before and {r['busy_after']:.0%} after; "
-            f"{r['rounds']} alternating rounds, medians (best); llama.cpp {r['llama']}, built for this processor.")
+            f"{r['rounds']} alternating rounds, medians (best); llama.cpp {r['llama']}.")
 
 
 def inference_table(r):

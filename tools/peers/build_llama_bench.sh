@@ -16,5 +16,5 @@ source=$(echo "$scratch"/llama_cpp_python-*/)
 cmake -G Ninja -S "$source/vendor/llama.cpp" -B "$scratch/build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DBUILD_SHARED_LIBS=OFF \
   -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF >"$scratch/log" 2>&1 &&
   ninja -C "$scratch/build" llama-bench >>"$scratch/log" 2>&1 || { tail -n 30 "$scratch/log" >&2; exit 1; }
-basename "$source" | sed 's/llama_cpp_python-/of llama-cpp-python /' >"$folder/VERSION"
+basename "$source" | sed 's/llama_cpp_python-\(.*\)/of llama-cpp-python \1, built for this processor/' >"$folder/VERSION"
 cp "$scratch/build/bin/llama-bench" "$folder/llama-bench"
