@@ -6,55 +6,33 @@
 // Operations of a training pass are three times forward_flops_per_token(): what recomputation repeats does not count. Decoding
 // is measured in bytes of weights read per second. Times are processor time of the whole process divided by its threads, so that a busy machine disturbs them little.
 #include <benchmark/benchmark.h>
-#include <immintrin.h>
-#include <sys/resource.h>
 
 #include <numeric>
+#include <utility>
 #include <vector>
 
-#include "base/cpu.h"
+#include "measure/peak.h"
+#include "measure/timing.h"
 #include "model/llama.h"
 
 namespace cria {
 namespace {
 
-double process_seconds() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) {
-    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
 // Runs `body` under the benchmark's loop and reports `work` per second.
 template <class Body>
 void measure(benchmark::State& state, int threads, const char* unit, double work, Body body) {
   for (auto _ : state) {
-    const double before = process_seconds();
+    const double before = processor_seconds();
     body();
-    state.SetIterationTime((process_seconds() - before) / threads);
+    state.SetIterationTime((processor_seconds() - before) / threads);
   }
   state.counters[unit] = benchmark::Counter(work * static_cast<double>(state.iterations()) * 1e-9,
                                             benchmark::Counter::kIsRate);
 }
 
-// 2 * 16 operations an instruction; enough chains to hide the latency of four cycles on two units.
-constexpr int kChains = 12, kSteps = 1 << 20;
-
-__attribute__((target("avx512f"), noinline)) void multiply_add_avx512() {
-  __m512 s[kChains];
-  for (int i = 0; i < kChains; ++i) s[i] = _mm512_set1_ps(static_cast<float>(i));
-  const __m512 x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
-  for (int k = 0; k < kSteps; ++k) {
-#pragma GCC unroll 12
-    for (int i = 0; i < kChains; ++i) s[i] = _mm512_fmadd_ps(s[i], x, y);
-  }
-  for (__m512& v : s) benchmark::DoNotOptimize(v);
-}
-
-void peak_avx512(benchmark::State& state) {
-  measure(state, 1, "GFLOP/s", 32.0 * kChains * kSteps, multiply_add_avx512);
+void peak(benchmark::State& state, ComputeLoop loop) {
+  measure(state, 1, "GFLOP/s", static_cast<double>(loop.operations),
+          [&] { benchmark::DoNotOptimize(loop.run()); });
 }
 
 struct Model {
@@ -117,7 +95,10 @@ int main(int argc, char** argv) {
         ->MinTime(0.2)
         ->Unit(benchmark::kMillisecond);
   };
-  if (current_isa() >= Isa::avx512) add("peak/avx512", peak_avx512);
+  for (const auto& [name, kind] : {std::pair("peak/f32", Peak::f32), {"peak/bf16", Peak::bf16}}) {
+    if (const auto loop = compute_loop(kind))
+      add(name, [loop](benchmark::State& s) { peak(s, *loop); });
+  }
   for (const int threads : {1, 2}) {
     const auto suffix = "/threads:" + std::to_string(threads);
     for (const DType dtype : {DType::f32, DType::bf16}) {

@@ -8,12 +8,13 @@
 // count the thread's own processor time, so that a busy machine disturbs them little; lines with
 // more threads count real time.
 #include <benchmark/benchmark.h>
-#include <immintrin.h>
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "base/cpu.h"
+#include "measure/peak.h"
 #include "ops/linear.h"
 
 #ifdef CRIA_HAVE_OPENBLAS
@@ -96,58 +97,11 @@ void openblas(benchmark::State& state, Form form, Shape s) {
 }
 #endif
 
-// Chains of fused multiply-adds that wait for nothing but themselves. Each starts elsewhere, so
-// that the compiler cannot merge them.
-constexpr int kChains = 12;
-constexpr int kSteps = 4096;
-
-void report_peak(benchmark::State& state, int64_t flops_per_step) {
-  const double flops = static_cast<double>(flops_per_step) * kChains * kSteps *
-                       static_cast<double>(state.iterations());
-  state.counters["GFLOP/s"] = benchmark::Counter(flops * 1e-9, benchmark::Counter::kIsRate);
-}
-
-__attribute__((target("avx2,fma"))) void peak_avx2(benchmark::State& state) {
-  __m256 s[kChains];
-  for (int i = 0; i < kChains; ++i) s[i] = _mm256_set1_ps(static_cast<float>(i));
-  const __m256 x = _mm256_set1_ps(0.999f), y = _mm256_set1_ps(0.001f);
-  for (auto _ : state) {
-    for (int k = 0; k < kSteps; ++k) {
-#pragma GCC unroll 12
-      for (int i = 0; i < kChains; ++i) s[i] = _mm256_fmadd_ps(s[i], x, y);
-    }
-    for (__m256& v : s) benchmark::DoNotOptimize(v);
-  }
-  report_peak(state, 16);
-}
-
-__attribute__((target("avx512f"))) void peak_avx512(benchmark::State& state) {
-  __m512 s[kChains];
-  for (int i = 0; i < kChains; ++i) s[i] = _mm512_set1_ps(static_cast<float>(i));
-  const __m512 x = _mm512_set1_ps(0.999f), y = _mm512_set1_ps(0.001f);
-  for (auto _ : state) {
-    for (int k = 0; k < kSteps; ++k) {
-#pragma GCC unroll 12
-      for (int i = 0; i < kChains; ++i) s[i] = _mm512_fmadd_ps(s[i], x, y);
-    }
-    for (__m512& v : s) benchmark::DoNotOptimize(v);
-  }
-  report_peak(state, 32);
-}
-
-__attribute__((target("avx512f,avx512bf16"))) void peak_bf16(benchmark::State& state) {
-  __m512 s[kChains];
-  for (int i = 0; i < kChains; ++i) s[i] = _mm512_set1_ps(static_cast<float>(i));
-  const auto x = (__m512bh)_mm512_set1_epi32(0x3f803f80);
-  const auto y = (__m512bh)_mm512_set1_epi32(0x3c003c00);
-  for (auto _ : state) {
-    for (int k = 0; k < kSteps; ++k) {
-#pragma GCC unroll 12
-      for (int i = 0; i < kChains; ++i) s[i] = _mm512_dpbf16_ps(s[i], x, y);
-    }
-    for (__m512& v : s) benchmark::DoNotOptimize(v);
-  }
-  report_peak(state, 64);
+void peak(benchmark::State& state, ComputeLoop loop) {
+  for (auto _ : state) benchmark::DoNotOptimize(loop.run());
+  const double operations =
+      static_cast<double>(loop.operations) * static_cast<double>(state.iterations());
+  state.counters["GFLOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsRate);
 }
 
 constexpr int64_t kReadBytes = 256 << 20;  // far more than L3
@@ -161,23 +115,9 @@ void report_bytes(benchmark::State& state, int64_t bytes) {
 /// Reads memory and does nothing else: the ceiling of decoding.
 void read_only(benchmark::State& state, int threads) {
   ThreadPool pool(threads);
-  Tensor t(DType::f32, 1, kReadBytes / 4);
-  for (float& v : t.span<float>()) v = 1;
-  constexpr int64_t kPiece = 128 << 10;
-  for (auto _ : state) {
-    pool.parallel_for(kReadBytes / kPiece, [&](int64_t i) {
-      const std::byte* const p = t.bytes().data() + i * kPiece;
-      __m256i sums[4] = {};
-      for (int64_t k = 0; k < kPiece; k += 128) {
-        for (int64_t j = 0; j < 4; ++j) {
-          sums[j] = _mm256_xor_si256(
-              sums[j], _mm256_load_si256(reinterpret_cast<const __m256i*>(p + k + 32 * j)));
-        }
-      }
-      for (__m256i& s : sums) benchmark::DoNotOptimize(s);
-    });
-  }
-  report_bytes(state, kReadBytes);
+  const ReadLoop loop(pool);
+  for (auto _ : state) loop.run(pool);
+  report_bytes(state, loop.size_bytes());
 }
 
 /// w streams: many matrices one after the other, together larger than L3, as a model's layers.
@@ -210,8 +150,9 @@ std::string text(const Shape& s) {
 }
 
 void add_peaks() {
-  benchmark::RegisterBenchmark("peak/f32", current_isa() == Isa::avx2 ? peak_avx2 : peak_avx512);
-  if (current_isa() == Isa::avx512_bf16) benchmark::RegisterBenchmark("peak/bf16", peak_bf16);
+  for (const auto& [name, kind] : {std::pair("peak/f32", Peak::f32), {"peak/bf16", Peak::bf16}}) {
+    if (const auto loop = compute_loop(kind)) benchmark::RegisterBenchmark(name, peak, *loop);
+  }
 }
 
 void add_products() {

@@ -185,6 +185,9 @@ void write_gguf(const WeightRows& weights, const LlamaConfig& config, const std:
       gguf_config_metadata(config, jobs.empty() ? DType::f32 : jobs[0].info.dtype, options.name);
   metadata.insert(metadata.end(), options.tokenizer_metadata.begin(),
                   options.tokenizer_metadata.end());
+  // llama.cpp wants to be told, else it does not load the file.
+  if (options.tokenizer_metadata.empty())
+    metadata.emplace_back("tokenizer.ggml.model", std::string("none"));
   std::vector<TensorInfo> infos = infos_of(jobs);
   const std::vector<float> divisors = gguf_rope_divisors(config);
   if (!divisors.empty())

@@ -20,7 +20,7 @@ struct ConvertOptions {
   std::optional<DType> dtype;
   /// hugging_face: shards of at most this many bytes.
   int64_t max_shard_bytes = int64_t{5} << 30;
-  /// gguf: the tokenizer's keys, made by the caller; and a name for the model.
+  /// gguf: the tokenizer's keys, made by the caller (without them the file says that it has no vocabulary); and a name for the model.
   GgufMetadata tokenizer_metadata;
   std::string name = "cria";
   /// mindspore: tied models get a copy of the embedding as lm_head.weight.

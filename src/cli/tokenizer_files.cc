@@ -9,8 +9,7 @@ namespace cria::cli {
 std::optional<Vocabulary> find_vocabulary(const std::string& path) {
   if (path.empty()) return std::nullopt;
   // A GGUF may hold weights alone.
-  if (path.ends_with(".gguf") && is_file(path) &&
-      GgufReader::open(path)->entry("tokenizer.ggml.model") == nullptr)
+  if (path.ends_with(".gguf") && is_file(path) && !GgufReader::open(path)->has_vocabulary())
     return std::nullopt;
   const bool there = is_file(path) || is_file(join_path(path, "tokenizer.json")) ||
                      is_file(join_path(path, "tokenizer.model"));

@@ -63,6 +63,8 @@ class GgufReader : public TensorReader {
   [[nodiscard]] std::optional<std::vector<float>> floats(std::string_view key) const;
   [[nodiscard]] std::optional<std::vector<int64_t>> ints(std::string_view key) const;
   [[nodiscard]] const std::string& path() const { return path_; }
+  /// A file may hold weights alone: no "tokenizer.ggml.model", or "none" or "no_vocab" in it.
+  [[nodiscard]] bool has_vocabulary() const;
 
   void read(size_t index, uint64_t offset, std::span<std::byte> out) const override;
   [[nodiscard]] std::span<const std::byte> mapped(size_t index) const override;

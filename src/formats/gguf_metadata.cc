@@ -126,6 +126,11 @@ std::optional<std::string_view> GgufReader::text(std::string_view key) const {
   return GgufCursor(e->bytes, path_).string(e->bytes.size());
 }
 
+bool GgufReader::has_vocabulary() const {
+  const auto model = text("tokenizer.ggml.model");
+  return model && *model != "none" && *model != "no_vocab";
+}
+
 std::optional<std::vector<std::string_view>> GgufReader::strings(std::string_view key) const {
   const GgufEntry* e = typed(key, true, {GgufType::string});
   if (e == nullptr) return std::nullopt;

@@ -6,8 +6,15 @@
 namespace cria::ops::CRIA_ISA {
 namespace {
 
-constexpr int64_t kAheadBytes =
-    4096;  // fetched into L2 meanwhile; the processor's own fetching stops at pages
+// Fetched into L2 meanwhile: the processor's own fetching stops at pages. It brings the line between two fetches; one for each
+// line was a third slower.
+constexpr int64_t kAheadBytes = 4096, kFetchStep = 128;
+
+/// What lies so far behind `bytes` bytes that are read now.
+inline __attribute__((always_inline)) void fetch(const std::byte* from, int64_t bytes) {
+  for (int64_t i = 0; i < bytes; i += kFetchStep)
+    _mm_prefetch(reinterpret_cast<const char*>(from + kAheadBytes + i), _MM_HINT_T1);
+}
 
 template <class T>
 void put_row(const float* sums, int64_t count, T* y, bool add_to) {

@@ -12,6 +12,8 @@ int64_t available_memory();
 /// The most memory that this process holds and that cannot be dropped: without pages of mapped files.
 class PeakMemory {
  public:
+  /// The system's own peak begins anew with what is held now (Linux 4.0 or later; nothing happens where it is not allowed).
+  static void forget();
   /// Called when a step is done: the system's own peak of this process, less the files' pages that are mapped now.
   void look();
   /// Pages of files that are mapped no more stay in the system's peak (a save maps what it sums). From now on look() counts what

@@ -153,7 +153,7 @@ std::unique_ptr<Tokenizer> open_tokenizer(const RecipeSettings& s, const WeightS
   if (is_folder(path)) {
     if (!is_file(join_path(path, "tokenizer.json")) && !is_file(join_path(path, "tokenizer.model")))
       return nullptr;
-  } else if (GgufReader::open(path)->entry("tokenizer.ggml.model") == nullptr) {
+  } else if (!GgufReader::open(path)->has_vocabulary()) {
     return nullptr;
   }
   return std::make_unique<Tokenizer>(load_vocabulary(path));

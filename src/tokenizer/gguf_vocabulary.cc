@@ -23,7 +23,9 @@ enum TokenType : int64_t { normal = 1, unknown, control, user_defined, unused, b
 
 void read_kind(const GgufReader& gguf, Vocabulary& v) {
   const auto model = gguf.text("tokenizer.ggml.model");
-  if (!model) refuse(gguf, "the file has no vocabulary", "tokenizer.ggml.model", "no such key");
+  if (!gguf.has_vocabulary())
+    refuse(gguf, "the file has no vocabulary", "tokenizer.ggml.model",
+           model.value_or("no such key"));
   if (*model == "llama")
     refuse(gguf, "the vocabulary is a SentencePiece one (Llama 1 and 2)", "gpt2", *model);
   if (*model != "gpt2") refuse(gguf, "unknown kind of vocabulary", "gpt2", *model);

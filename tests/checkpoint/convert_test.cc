@@ -59,6 +59,21 @@ TEST(Convert, GgufKeepsTheConfigAndLlama31sScaling) {
   EXPECT_EQ(found.num_key_value_heads, 2);
 }
 
+TEST(Convert, GgufWithoutATokenizerSaysSo) {
+  const Scratch scratch;
+  const auto wrote = [&](const GgufMetadata& keys) {
+    convert_weights(rows_of(random_weights(small_config(false), DType::f32)), small_config(false),
+                    {.format = WeightFormat::gguf,
+                     .output = scratch.path("w.gguf"),
+                     .tokenizer_metadata = keys});
+    return GgufReader::open(scratch.path("w.gguf"));
+  };
+  // llama.cpp's own name for it: src/llama-vocab.cpp, llama_vocab::impl::load.
+  EXPECT_EQ(wrote({})->text("tokenizer.ggml.model"), "none");
+  EXPECT_FALSE(wrote({})->has_vocabulary());
+  EXPECT_TRUE(wrote({{"tokenizer.ggml.model", std::string("gpt2")}})->has_vocabulary());
+}
+
 TEST(Convert, TiedModelsGetACopyOfTheHeadForMindSpore) {
   const Scratch scratch;
   const LlamaConfig config = small_config(true);

@@ -81,6 +81,7 @@ TEST_P(GgufVocabularyErrors, NameTheFileAndTheFault) {
   EXPECT_THAT(says([](auto& v) { v.eos = 60000; }), HasSubstr("eos_token_id"));
   write({{"general.name", std::string("no vocabulary")}});
   EXPECT_THAT(message(), HasSubstr("the file has no vocabulary"));
+  EXPECT_THAT(says([](auto& v) { v.model = "none"; }), HasSubstr("the file has no vocabulary"));
 }
 
 }  // namespace

@@ -1,0 +1,109 @@
+// cria bench: how fast this machine does each job, beside what it could do.
+#include "measure/bench.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "base/cpu.h"
+#include "base/error.h"
+#include "base/flags.h"
+#include "base/progress.h"
+#include "checkpoint/convert.h"
+#include "cli/commands.h"
+#include "cli/open_model.h"
+
+namespace cria::cli {
+namespace {
+
+struct BenchFlags {
+  std::string model, random, config_path, src_strategy, dtype, what;
+  int64_t threads = 0;
+  bool json = false;
+  BenchSettings settings;
+};
+
+void declare(Flags& flags, BenchFlags& f) {
+  flags.text("model", f.model, "weights: a folder or file of any format we read");
+  flags.text("random", f.random,
+             "instead of a model: random weights of a true shape (8b, 70b, 1b, 3b, 150m, 135m, "
+             "tiny); by default 135m");
+  flags.text("config", f.config_path, "config.json, where the weights carry none");
+  flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
+  flags.text("what", f.what,
+             "load, prefill, decode, train, separated by commas, or peaks alone; by default all "
+             "that is possible but load: prefill,decode,train");
+  flags.integer("prompt", f.settings.prompt, "tokens of the prompt, and of a training sample");
+  flags.integer("tokens", f.settings.tokens, "decoded one after the other");
+  flags.integer("depth", f.settings.depth, "tokens that stand before the first decoded one");
+  flags.integer("batch", f.settings.batch,
+                "sequences decoded together; samples of a training step");
+  flags.text("dtype", f.dtype,
+             "compute type: fp32 or bf16; by default bf16 where the processor multiplies it");
+  flags.integer("threads", f.threads, "0: one per core");
+  flags.integer("repeat", f.settings.repeat, "times of each, after one that is not counted");
+  flags.boolean("json", f.json, "one JSON document on stdout and nothing else");
+}
+
+BenchModel random_model(const std::string& shape) {
+  return {.config = named_config(shape),
+          .name = shape,
+          .random = true,
+          .fill = [](ParamArena& weights, ThreadPool& pool) {
+            constexpr uint64_t kSeed = 1;
+            init_parameters(weights, kSeed, pool);
+          }};
+}
+
+BenchModel stored_model(const BenchFlags& f) {
+  const OpenedModel opened = open_model(f.model, f.config_path, f.src_strategy);
+  BenchModel model{.config = opened.config, .name = f.model};
+  for (const TensorInfo& t : opened.source.tensors())
+    model.stored_bytes += bytes_of(t.dtype, t.elements());
+  // Opening is a part of loading.
+  model.fill = [f](ParamArena& weights, ThreadPool& pool) {
+    load_parameters(open_source(f.model, f.src_strategy, weights.config()), weights, pool);
+  };
+  return model;
+}
+
+}  // namespace
+
+int bench(const std::string& name, const std::vector<std::string>& arguments) {
+  BenchFlags f;
+  Flags flags(
+      name,
+      "Measures how fast this machine reads prompts, decodes and trains, and what part that "
+      "is of what its processor and its memory can do at most, measured in the same run.",
+      "  cria bench                                          SmolLM2-135M's shape\n"
+      "  cria bench --model SmolLM2.gguf --what load,prefill,decode --prompt 512 --tokens "
+      "128\n"
+      "  cria bench --random 1b --what decode --batch 8 --depth 2048 --json\n"
+      "  cria bench --what peaks --threads 1                 the machine alone\n"
+      "  CRIA_ISA=avx2 cria bench                            as on an older processor");
+  declare(flags, f);
+  if (!flags.parse(arguments)) return 0;
+  require(f.model.empty() || f.random.empty(), "{}: give either --model or --random", name);
+  f.settings.jobs = parse_jobs(f.what.empty() ? "prefill,decode,train" : f.what);
+  const bool needs_model = f.settings.jobs.back() != Job::peaks;
+  const bool loads = std::ranges::count(f.settings.jobs, Job::load) > 0;
+  require(!loads || !f.model.empty(), "{}: --what load needs --model: random weights are made",
+          name);
+  if (f.dtype.empty()) f.dtype = current_isa() == Isa::avx512_bf16 ? "bf16" : "fp32";
+  require(f.dtype == "fp32" || f.dtype == "bf16", "{}: --dtype is \"{}\", expected fp32 or bf16",
+          name, escaped(f.dtype));
+  f.settings.dtype = parse_dtype(f.dtype, "--dtype");
+
+  ThreadPool pool(static_cast<int>(f.threads));
+  std::optional<BenchModel> model;
+  if (needs_model)
+    model = f.model.empty() ? random_model(f.random.empty() ? "135m" : f.random) : stored_model(f);
+  check_bench(f.settings, model ? &model->config : nullptr, pool.threads());
+  Progress progress("bench", bench_rounds(f.settings), "rounds");
+  const BenchReport report =
+      run_bench(f.settings, model ? &*model : nullptr, pool,
+                [&](std::string_view what) { progress.advance(1, std::string(what)); });
+  fmt::print("{}", f.json ? bench_json(report, CRIA_VERSION) : bench_text(report, CRIA_VERSION));
+  return 0;
+}
+
+}  // namespace cria::cli

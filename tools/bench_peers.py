@@ -1,0 +1,217 @@
+"""Our speed beside llama.cpp's, ik_llama.cpp's and PyTorch's, in turn on this machine, as tables and plots.
+
+    tools/bench_peers.py SmolLM2.gguf --llama_bench FILE [--rounds 5] [--threads 2] [--prompt 512] [--tokens 64]
+                         [--only llama,torch] [--models shipped,bf16,q8_0,1b] [--output FOLDER]
+
+llama.cpp's llama-bench and `cria bench` read the same GGUF files: SmolLM2-135M as shipped, exported by us, and random weights of
+Llama 3.2 1B's shape. PyTorch takes the same training steps. CRIA_IK_LLAMA_BENCH names ik_llama.cpp's llama-bench, where somebody
+built it. Every round runs each program once, one after the other; medians are told.
+
+The tables go between the markers of docs/performance.md and the plots to docs/plots/, unless --output names another folder, or the
+machine was busy before or after: then they go to build/bench_peers/, and the end of the run says so. CRIA names the program.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from bench_common import CRIA, IDLE_SHARE, ROOT, busy_share, cria_bench, fail, job_of, machine, run, training_steps
+from bench_plot import bars
+
+OURS, LLAMA, IK = "cria", "llama.cpp", "ik_llama.cpp"
+PAGE = ROOT / "docs/performance.md"
+BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
+# What 1B's shape needs while both programs read it, and its file.
+BIG_MEMORY, BIG_DISK = 8e9, 4e9
+TITLES = {"shipped": "SmolLM2-135M, Q4_1", "bf16": "SmolLM2-135M, bf16", "q8_0": "SmolLM2-135M, q8_0", "1b": "1B shape, bf16"}
+DTYPES = {"fp32": "fp32", "bf16": "bf16, theirs all in bf16", "autocast": "bf16, theirs by autocast"}
+
+
+def export(name, gguf, scratch):
+    """The file to measure with, or a sentence that says why there is none."""
+    path = f"{scratch}/{name}.gguf"
+    if name == "shipped":
+        return gguf, None
+    if name == "1b":
+        available = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
+        if available < BIG_MEMORY or shutil.disk_usage(scratch).free < BIG_DISK:
+            return None, "1b: left out, it wants 8 GB of memory and 4 GB of disk"
+        run(CRIA, "convert", "--random", "1b", "--output", path, "--dtype", "bf16")
+        return path, None
+    done = subprocess.run([CRIA, "convert", "--input", gguf, "--output", path, "--dtype", name], capture_output=True, text=True)
+    return (path, None) if done.returncode == 0 else (None, f"{name}: left out, {done.stderr.strip()[-200:]}")
+
+
+def rates_of_llama_bench(program, path, args):
+    """Tokens a second of reading a prompt and of decoding, each once after a run to warm up."""
+    said = json.loads(run(program, "-m", path, "-p", args.prompt, "-n", args.tokens, "-r", 1, "-t", args.threads, "-o", "json")[0])
+    return {"prefill": next(t["avg_ts"] for t in said if t["n_gen"] == 0), "decode": next(t["avg_ts"] for t in said if t["n_gen"])}
+
+
+def rates_of_ours(path, args):
+    report = cria_bench("--model", path, "--what", "prefill,decode", "--dtype", args.dtype, "--repeat", 1, "--prompt", args.prompt,
+                        "--tokens", args.tokens, "--threads", args.threads)
+    return {job: job_of(report, job)["tokens_per_s"] for job in ("prefill", "decode")}
+
+
+def measure_inference(gguf, scratch, args, programs):
+    """{model: {who: {"prefill": [rates], "decode": [rates]}}}"""
+    results = {}
+    for name in args.models.split(","):
+        path, reason = export(name, gguf, scratch)
+        if reason:
+            print(reason)
+            continue
+        measured = {who: {"prefill": [], "decode": []} for who in (OURS, *programs)}
+        for _ in range(args.rounds):
+            for who, rates in measured.items():
+                got = rates_of_ours(path, args) if who == OURS else rates_of_llama_bench(programs[who], path, args)
+                for job, rate in got.items():
+                    rates[job].append(rate)
+        results[name] = measured
+        if path != gguf:
+            os.remove(path)
+        print(f"measured {name}", flush=True)
+    return results
+
+
+def measure_training(gguf, scratch, args):
+    folder = f"{scratch}/hf"
+    run(CRIA, "convert", "--input", gguf, "--output", folder, "--dtype", "fp32")
+    results = {}
+    for dtype in args.dtypes.split(","):
+        results[dtype] = training_steps(["--model", folder], folder, dtype, args.rounds, args.prompt, args.threads, args.steps)
+        print(f"measured training in {dtype}", flush=True)
+    return results
+
+
+def heading(r):
+    m = r["machine"]
+    return (f"{r['date']}; {m['processor']}, {m['cores']} cores, level `{m['isa']}`, {r['threads']} threads, "
+            f"{r['busy_before']:.0%} of the processors in use by others before and {r['busy_after']:.0%} after; "
+            f"{r['rounds']} alternating rounds, medians (best); llama.cpp {r['llama']}.")
+
+
+def inference_table(r):
+    whos = list(next(iter(r["inference"].values())))
+    lines = [f"Tokens a second: a prompt of {r['prompt']}, then {r['tokens']} tokens decoded one after the other. cria computes in "
+             f"{r['dtype']} whatever the file holds; the others compute with the file's weights.", "",
+             f"| file | what | {' | '.join(whos)} | cria to the fastest other |", f"| --- | --- |{' --- |' * (len(whos) + 1)}"]
+    for model, measured in r["inference"].items():
+        for job in ("prefill", "decode"):
+            medians = {who: statistics.median(v[job]) for who, v in measured.items()}
+            cells = [f"{medians[who]:.1f} ({max(measured[who][job]):.1f})" for who in whos]
+            ratio = medians[OURS] / max(v for who, v in medians.items() if who != OURS)
+            lines.append(f"| {TITLES.get(model, model)} | {job} | {' | '.join(cells)} | {ratio:.2f} |")
+    return lines
+
+
+def training_table(r):
+    version = next(iter(r["training"].values()))["torch"]["version"]
+    lines = [f"A full fine-tuning step of SmolLM2-135M, one sample of {r['prompt']} tokens, beside PyTorch {version} eager. cria keeps "
+             "weights, gradients and moments in fp32; with `autocast` PyTorch does too.", "",
+             "| computed in | cria, s | PyTorch, s | times as fast | of the peak | memory, MB | PyTorch's |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]
+    for dtype, t in r["training"].items():
+        ours, torch = t["ours"]["wall_s"], t["torch"]["wall_s"]
+        lines.append(f"| {DTYPES[dtype]} | {ours['median']:.2f} ({ours['best']:.2f}) | {torch['median']:.2f} ({torch['best']:.2f}) "
+                     f"| {torch['median'] / ours['median']:.2f} | {t['share']:.0%} of {t['peak']} | {t['ours']['peak_mb']:.0f} "
+                     f"| {t['torch']['peak_mb']:.0f} |")
+    return lines
+
+
+def plots(r):
+    note = f"{r['date']}, {r['machine']['processor']}, level {r['machine']['isa']}, {r['threads']} threads; medians"
+    made = {}
+    for job, title in (("prefill", f"Reading a prompt of {r['prompt']} tokens, tokens a second"),
+                       ("decode", "Decoding, tokens a second")):
+        groups = [(TITLES.get(model, model), [(who, statistics.median(v[job]), f"{statistics.median(v[job]):.1f}")
+                                              for who, v in measured.items()]) for model, measured in r["inference"].items()]
+        if groups:
+            made[f"peers_{job}.svg"] = (title, bars(title, note, groups))
+    groups = []
+    for dtype, t in r["training"].items():
+        rates = [("cria", r["prompt"] / t["ours"]["wall_s"]["median"]), ("PyTorch", r["prompt"] / t["torch"]["wall_s"]["median"])]
+        groups.append((DTYPES[dtype], [(who, rate, f"{rate:.1f}") for who, rate in rates]))
+    if groups:
+        title = "Fine-tuning SmolLM2-135M, tokens a second"
+        made["peers_train.svg"] = (title, bars(title, note, groups))
+    return made
+
+
+def write(r, folder, page):
+    """Tables into `page` between its markers (alone where it does not exist yet), plots into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [heading(r)]
+    if r["inference"]:
+        lines += [""] + inference_table(r)
+    if r["training"]:
+        lines += [""] + training_table(r)
+    for name, (title, svg) in plots(r).items():
+        (folder / name).write_text(svg)
+        lines += ["", f"![{title}]({os.path.relpath(folder / name, page.parent)})"]
+    block = "\n".join([BEGIN, *lines, END])
+    text = page.read_text() if page.exists() else f"{BEGIN}\n{END}\n"
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        fail(f"{page}: expected the lines {BEGIN} and {END}, each once")
+    page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL))
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("gguf")
+    parser.add_argument("--llama_bench", required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=3, help="training steps of a process, after one that is not counted")
+    parser.add_argument("--dtype", default="bf16", help="what ours computes prompts and answers in")
+    parser.add_argument("--dtypes", default="fp32,bf16,autocast", help="of training")
+    parser.add_argument("--only", default="llama,torch")
+    parser.add_argument("--models", default="shipped,bf16,q8_0,1b")
+    parser.add_argument("--output", help="folder of tables and plots, instead of docs/")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    programs = {LLAMA: args.llama_bench}
+    if os.environ.get("CRIA_IK_LLAMA_BENCH"):
+        programs[IK] = os.environ["CRIA_IK_LLAMA_BENCH"]
+    version = Path(args.llama_bench).with_name("VERSION")
+    results = {"date": time.strftime("%-d %B %Y"), "machine": machine(), "busy_before": busy_share(), "threads": args.threads,
+               "rounds": args.rounds, "prompt": args.prompt, "tokens": args.tokens, "dtype": args.dtype,
+               "llama": version.read_text().strip() if version.exists() else "of its owner", "inference": {}, "training": {}}
+    wanted = set(args.only.split(","))
+    with tempfile.TemporaryDirectory(dir=ROOT / "build") as scratch:
+        if "llama" in wanted:
+            results["inference"] = measure_inference(args.gguf, scratch, args, programs)
+        if "torch" in wanted:
+            results["training"] = measure_training(args.gguf, scratch, args)
+    results["busy_after"] = busy_share()
+    busy = max(results["busy_before"], results["busy_after"])
+    if args.output or busy > IDLE_SHARE:
+        folder = Path(args.output or ROOT / "build/bench_peers")
+        folder.mkdir(parents=True, exist_ok=True)
+        page = folder / "peers.md"
+        page.unlink(missing_ok=True)
+        write(results, folder, page)
+    else:
+        folder, page = ROOT / "docs/plots", PAGE
+        write(results, folder, page)
+    (ROOT / "build/bench_peers.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(f"wrote {page} and {folder}")
+    if busy > IDLE_SHARE and not args.output:
+        print(f"docs/ is as it was: other programs used {busy:.0%} of the processors; try: again on an idle machine")
+
+
+if __name__ == "__main__":
+    main()
