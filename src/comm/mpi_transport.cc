@@ -104,8 +104,4 @@ bool started_by_mpi() {
 
 std::unique_ptr<Transport> mpi_transport() { return std::make_unique<MpiTransport>(); }
 
-std::unique_ptr<Transport> open_transport() {
-  return started_by_mpi() ? mpi_transport() : self_transport();
-}
-
 }  // namespace cria

@@ -1,5 +1,5 @@
 // How bytes go from one rank of a run to another. Collectives (comm/comm.h) are built on this alone, so a transport is small:
-// there is one for threads in one process (tests, ThreadSanitizer) and one on MPI.
+// there is one for threads in one process (tests, ThreadSanitizer), one on MPI and one on NCCL (comm/nccl_transport.h).
 #pragma once
 
 #include <cstddef>
@@ -45,7 +45,8 @@ bool started_by_mpi();
 /// Loads the MPI part (libcria_mpi.so, beside the program) and joins the run. Throws Error(rank_died) when it is not there or MPI
 /// does not start; the sentence says what to install. Call once; MPI ends when the object goes.
 std::unique_ptr<Transport> mpi_transport();
-/// mpi_transport() under a launcher, else self_transport().
+/// What this process's environment asks for. Not started by a launcher of MPI: self_transport(). Else mpi_transport(), or, with
+/// CRIA_TRANSPORT=nccl (default: mpi), NCCL arranged over it. Throws UsageError on another name.
 std::unique_ptr<Transport> open_transport();
 
 }  // namespace cria

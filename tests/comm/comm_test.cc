@@ -2,93 +2,23 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
-#include <cmath>
-#include <cstring>
-#include <numeric>
 #include <thread>
 
 #include "base/error.h"
-#include "base/random.h"
-#include "comm/groups.h"
+#include "comm/collectives.h"
 
 namespace cria {
 namespace {
 
-std::vector<int> first_ranks(int n) {
-  std::vector<int> ranks(static_cast<size_t>(n));
-  std::iota(ranks.begin(), ranks.end(), 0);
-  return ranks;
-}
-
-/// What rank r brings to a sum: values whose sum depends on the order they are added in.
-float value_of(int rank, int64_t row, int64_t col) {
-  const auto r = static_cast<uint64_t>(rank);
-  return static_cast<float>(
-      random_normal(r, static_cast<uint64_t>(row), static_cast<uint64_t>(col)) *
-      std::pow(10.0, rank % 3 * 3));
-}
-
-template <class T>
-void fill(View v, int rank) {
-  for (int64_t r = 0; r < v.rows; ++r)
-    for (int64_t c = 0; c < v.cols; ++c)
-      v.row<T>(r)[static_cast<size_t>(c)] = static_cast<T>(value_of(rank, r, c));
-}
-
-/// ((x0 + x1) + x2) + ..., in Sum, rounded to T once.
-template <class T, class Sum>
-T expected(int ranks, int64_t row, int64_t col, bool reversed = false) {
-  const auto term = [&](int r) { return static_cast<Sum>(static_cast<T>(value_of(r, row, col))); };
-  Sum sum = term(reversed ? ranks - 1 : 0);
-  for (int i = 1; i < ranks; ++i) sum += term(reversed ? ranks - 1 - i : i);
-  return T(sum);
-}
-
-template <class T>
-bool same_bits(T a, T b) {
-  return std::memcmp(&a, &b, sizeof(T)) == 0;
-}
-
-struct Shape {
-  int64_t rows, cols, stride;
-};
-
-template <class T, class Sum>
-void check_sums(DType dtype, int ranks, Shape s) {
-  run_as_threads(ranks, [&](Transport& transport) {
-    CommWorld world(transport, {.deadline = std::chrono::seconds(20), .checked = true});
-    Comm comm(world, "world", first_ranks(ranks), 0);
-    Tensor memory(dtype, s.rows, s.stride);
-    const View data = memory.view().col_range(0, s.cols);
-    fill<T>(data, comm.rank());
-    const int64_t first = comm.begin(s.rows, comm.rank());
-    const int64_t count = comm.begin(s.rows, comm.rank() + 1) - first;
-    Tensor mine(dtype, std::max<int64_t>(count, 1), s.cols);
-    comm.reduce_scatter(data, mine.view().row_range(0, count));
-    comm.all_reduce(data);
-    int wrong = 0;
-    for (int64_t r = 0; r < s.rows; ++r) {
-      for (int64_t c = 0; c < s.cols; ++c) {
-        const T want = expected<T, Sum>(ranks, r, c);
-        wrong += same_bits(data.row<T>(r)[static_cast<size_t>(c)], want) ? 0 : 1;
-        if (r >= first && r < first + count)
-          wrong += same_bits(mine.view().row<T>(r - first)[static_cast<size_t>(c)], want) ? 0 : 1;
-      }
-    }
-    EXPECT_EQ(wrong, 0) << ranks << " ranks, " << s.rows << " x " << s.cols << " of "
-                        << name_of(dtype);
-  });
-}
+constexpr std::array kCounts = {1, 2, 3, 4};
 
 TEST(Comm, SumsAreTakenInTheOrderOfTheRanksBitForBit) {
   for (const int ranks : {1, 2, 3, 5}) {
     for (const Shape s :
          {Shape{1, 1, 1}, {3, 7, 7}, {13, 33, 40}, {301, 129, 129}, {2, 9000, 9001}}) {
-      check_sums<float, float>(DType::f32, ranks, s);
-      check_sums<bf16, float>(DType::bf16, ranks, s);
-      check_sums<f16, float>(DType::f16, ranks, s);
-      check_sums<double, double>(DType::f64, ranks, s);
+      check_all_sums(run_as_threads, ranks, s);
     }
   }
 }
@@ -102,53 +32,12 @@ TEST(Comm, AnotherOrderWouldBeNoticed) {
 }
 
 TEST(Comm, LargeSumsGoInPieces) {
-  check_sums<float, float>(DType::f32, 3, {1, 2'000'003, 2'000'003});
-  check_sums<float, float>(DType::f32, 2, {700, 1500, 1500});
+  check_sums<float, float>(run_as_threads, DType::f32, 3, {1, 2'000'003, 2'000'003});
+  check_sums<float, float>(run_as_threads, DType::f32, 2, {700, 1500, 1500});
 }
 
 TEST(Comm, StartedCollectivesGiveTheSameBitsWhileOthersRun) {
-  for (const int ranks : {1, 2, 3, 4}) {
-    run_as_threads(ranks, [&](Transport& transport) {
-      CommWorld world(transport, {.deadline = std::chrono::seconds(20)});
-      Comm sums(world, "sums", first_ranks(ranks), 0),
-          gathers(world, "gathers", first_ranks(ranks), 2),
-          others(world, "others", first_ranks(ranks), 4);
-      constexpr int64_t kRows = 11, kCols = 5;
-      Tensor a(DType::f32, kRows, kCols), b(DType::f32, kRows, kCols),
-          onto(DType::f32, kRows, kCols);
-      fill<float>(a.view(), sums.rank());
-      fill<float>(b.view(), sums.rank());
-      fill<float>(onto.view(), 7);
-      const View mine = sums.rows_of(b.view(), sums.rank());
-      const View kept = sums.rows_of(onto.view(), sums.rank());
-      // The first adds to what is there, the second writes over the rank's own rows of its terms.
-      Comm::UnderWay added = sums.start_reduce_scatter(a.view(), kept, true);
-      Comm::UnderWay written = sums.start_reduce_scatter(b.view(), mine);
-      std::array<int64_t, 1> count = {1};
-      others.all_reduce(count);
-      EXPECT_EQ(count[0], ranks);
-      while (!added.done()) std::this_thread::yield();
-      written.wait();
-      Comm::UnderWay gathered = gathers.start_all_gather(b.view());
-      gathered.wait();
-      EXPECT_TRUE(gathered.done());
-      int wrong = 0;
-      const int64_t first = sums.begin(kRows, sums.rank());
-      for (int64_t r = 0; r < kRows; ++r) {
-        for (int64_t c = 0; c < kCols; ++c) {
-          wrong += same_bits(b.view().row<float>(r)[static_cast<size_t>(c)],
-                             expected<float, float>(ranks, r, c))
-                       ? 0
-                       : 1;
-          if (r < first || r >= first + kept.rows) continue;
-          float sum = value_of(7, r, c);
-          for (int i = 0; i < ranks; ++i) sum += value_of(i, r, c);
-          wrong += same_bits(onto.view().row<float>(r)[static_cast<size_t>(c)], sum) ? 0 : 1;
-        }
-      }
-      EXPECT_EQ(wrong, 0) << ranks << " ranks";
-    });
-  }
+  check_started_collectives(run_as_threads, kCounts);
 }
 
 TEST(Comm, AStartedSumHasADeadlineToo) {
@@ -172,49 +61,9 @@ TEST(Comm, AStartedSumHasADeadlineToo) {
   });
 }
 
-TEST(Comm, GatheredRowsAreEverybodys) {
-  for (const int ranks : {1, 2, 3, 4}) {
-    for (const int64_t rows : {1, 4, 11}) {
-      run_as_threads(ranks, [&](Transport& transport) {
-        CommWorld world(transport, {.deadline = std::chrono::seconds(20), .checked = true});
-        Comm comm(world, "world", first_ranks(ranks), 0);
-        Tensor memory(DType::f32, rows, 6);
-        const View all = memory.view().col_range(0, 5);
-        const int64_t first = comm.begin(rows, comm.rank());
-        const View mine = all.row_range(first, comm.begin(rows, comm.rank() + 1) - first);
-        for (int64_t r = 0; r < mine.rows; ++r)
-          for (float& x : mine.row<float>(r)) x = static_cast<float>(first + r);
-        comm.all_gather(mine, all);
-        for (int64_t r = 0; r < rows; ++r)
-          for (const float x : all.row<float>(r)) EXPECT_EQ(x, static_cast<float>(r));
-      });
-    }
-  }
-}
+TEST(Comm, GatheredRowsAreEverybodys) { check_gathers(run_as_threads, kCounts); }
 
-TEST(Comm, MessagesArriveInOrderAndCollectivesDoNotMixWithThem) {
-  run_as_threads(3, [](Transport& transport) {
-    CommWorld world(transport, {.deadline = std::chrono::seconds(20)});
-    Comm comm(world, "ring", first_ranks(3), 0);
-    const int next = (comm.rank() + 1) % 3, before = (comm.rank() + 2) % 3;
-    std::array<std::array<int, 3>, 2> out = {{{comm.rank(), 1, 2}, {comm.rank(), 3, 4}}};
-    Comm::Pending a = comm.send(std::as_bytes(std::span(out[0])), next);
-    Comm::Pending b = comm.send(std::as_bytes(std::span(out[1])), next);
-    std::array<int64_t, 1> count = {1};
-    comm.all_reduce(count);
-    EXPECT_EQ(count[0], 3);
-    std::array<int, 3> in{};
-    for (const int expected : {1, 3}) {
-      comm.receive(std::as_writable_bytes(std::span(in)), before);
-      EXPECT_EQ(in[0], before);
-      EXPECT_EQ(in[1], expected);
-    }
-    std::array<char, 4> word = {'n', 'o', 'n', 'e'};
-    if (comm.rank() == 1) word = {'c', 'r', 'i', 'a'};
-    comm.broadcast(std::as_writable_bytes(std::span(word)), 1);
-    EXPECT_EQ(std::string(word.data(), 4), "cria");
-  });
-}
+TEST(Comm, MessagesArriveInOrderAndCollectivesDoNotMixWithThem) { check_messages(run_as_threads); }
 
 TEST(Comm, WhoStaysAwayIsNamedAtTheDeadline) {
   std::string message;
@@ -295,22 +144,7 @@ TEST(RankGrid, RanksCountTensorFirstThenDataThenStage) {
   EXPECT_THROW(make_grid(2, 2, 2, 6, 0), UsageError);
 }
 
-TEST(Groups, EveryRankSumsWithItsOwn) {
-  run_as_threads(8, [](Transport& transport) {
-    const RankGrid grid = make_grid(2, 2, 2, 8, transport.rank());
-    Groups groups(transport, grid, {.deadline = std::chrono::seconds(20), .checked = true});
-    std::array<int64_t, 1> tp = {grid.rank}, dp = tp, pp = tp, all = tp;
-    groups.tp.all_reduce(tp);
-    groups.dp.all_reduce(dp);
-    groups.pp.all_reduce(pp);
-    groups.world.all_reduce(all);
-    const int base_tp = grid.rank / 2 * 2;
-    EXPECT_EQ(tp[0], base_tp + base_tp + 1);
-    EXPECT_EQ(dp[0], 2 * (grid.rank - 2 * grid.dp_index()) + 2);
-    EXPECT_EQ(pp[0], 2 * (grid.rank % 4) + 4);
-    EXPECT_EQ(all[0], 28);
-  });
-}
+TEST(Groups, EveryRankSumsWithItsOwn) { check_groups(run_as_threads); }
 
 }  // namespace
 }  // namespace cria

@@ -1,0 +1,86 @@
+// NCCL where it is installed: which library, which device.
+#include <dlfcn.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "comm/nccl_transport.h"
+
+namespace cria {
+namespace {
+
+[[noreturn]] void fail(const std::string& reason, std::string_view hint) {
+  throw Error(ExitCode::rank_died, fmt::format("nccl: {}; try: {}", reason, hint));
+}
+
+constexpr std::string_view kOtherTransport = "CRIA_TRANSPORT=mpi, which needs no GPU";
+
+const CriaNcclTable& load() {
+  constexpr std::string_view hint = "./dev setup --cuda, then build; or CRIA_TRANSPORT=mpi";
+  const char* const given = std::getenv("CRIA_NCCL_LIBRARY");
+  const std::string path =
+      given != nullptr ? given : join_path(program_folder(), "libcria_nccl.so");
+  void* const library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) fail(escaped(dlerror(), 300), hint);
+  using Entry = const CriaNcclTable* (*)();
+  const auto entry = reinterpret_cast<Entry>(dlsym(library, kCriaNcclSymbol));
+  if (entry == nullptr || entry()->version != kCriaNcclVersion)
+    fail(escaped(path, 200) + " is not of this version", hint);
+  return *entry();
+}
+
+/// Holds what the other transport stands on.
+class OnControl : public Transport {
+ public:
+  OnControl(std::unique_ptr<Transport> control, const CriaNcclTable& nccl, int device)
+      : control_(std::move(control)), inner_(nccl_transport(*control_, nccl, device)) {}
+  [[nodiscard]] int rank() const override { return inner_->rank(); }
+  [[nodiscard]] int size() const override { return inner_->size(); }
+  std::unique_ptr<Transfer> send(int peer, int channel, std::span<const std::byte> bytes) override {
+    return inner_->send(peer, channel, bytes);
+  }
+  std::unique_ptr<Transfer> receive(int peer, int channel, std::span<std::byte> bytes) override {
+    return inner_->receive(peer, channel, bytes);
+  }
+
+ private:
+  std::unique_ptr<Transport> control_, inner_;
+};
+
+}  // namespace
+
+int local_device(int devices) {
+  if (devices < 1) fail("no CUDA device here", kOtherTransport);
+  int local = 0;
+  bool chosen = false;
+  for (const char* name : {"CRIA_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"}) {
+    const char* const text = std::getenv(name);
+    if (text == nullptr) continue;
+    const char* const end = text + std::strlen(text);
+    const auto [stop, error] = std::from_chars(text, end, local);
+    require(error == std::errc() && stop == end && local >= 0,
+            "nccl: {} is \"{}\", expected a number from 0", name, escaped(text));
+    chosen = std::string_view(name) == "CRIA_LOCAL_RANK";
+    break;
+  }
+  // A scheduler may show each process its own device only.
+  if (!chosen && devices == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) return 0;
+  if (local >= devices)
+    fail(fmt::format("process {} of this host needs a CUDA device of its own, found {}", local,
+                     devices),
+         "one rank for each device, or CRIA_TRANSPORT=mpi");
+  return local;
+}
+
+std::unique_ptr<Transport> nccl_transport(std::unique_ptr<Transport> control) {
+  const CriaNcclTable& nccl = load();
+  const int devices = nccl.devices();
+  if (devices < 0) fail("CUDA does not start: " + escaped(nccl.error(), 200), kOtherTransport);
+  const int device = local_device(devices);
+  return std::make_unique<OnControl>(std::move(control), nccl, device);
+}
+
+}  // namespace cria
