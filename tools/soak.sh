@@ -46,7 +46,13 @@ disturb() { # number, signal, most milliseconds until all is over, exit code, wo
   sleep "$(awk -v r=$RANDOM -v l="$length" 'BEGIN { print r / 32768 * l * 0.6 / 1000 }')"
   pid=$(sed -n "s/.* rank $victim runs on .* as process \([0-9]*\)$/\1/p" "$name/logs/scheduler.log")
   t=$(now)
-  kill "-$2" "$pid" 2>/dev/null || fail "$name: rank $victim had ended already"
+  if ! kill "-$2" "$pid" 2>/dev/null; then
+    # The moment came after the end: another one.
+    wait "$launcher" || fail "$name: the run failed by itself: $(tail -n 1 "$name/launch.log")"
+    rm -rf "$name"
+    disturb "$@"
+    return
+  fi
   local code=0
   wait "$launcher" || code=$?
   t=$(($(now) - t))

@@ -42,7 +42,7 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.boolean("strict_upstream", f.strict_upstream,
                 "add up the means of micro batches, as the recipe does");
   flags.integer("step_timeout_s", f.step_timeout_s,
-                "seconds a rank waits for others in a step; 0: 60, or 10 median steps");
+                "seconds a rank waits for others, start included; 0: 60, or 10 median steps");
   flags.integer("threads", f.threads, "0: one per core");
   flags.allow_overrides(f.overrides);
 }

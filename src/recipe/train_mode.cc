@@ -127,7 +127,7 @@ RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
 
 int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   const RankGrid grid = grid_of_run(s, transport);
-  Groups groups(transport, grid);
+  Groups groups(transport, grid, waiting_of_run(s));
   const OutputFolders folders(s, grid.rank);
   const std::string native = folders.native(s.resume);
   const std::string from = s.resume ? resume_folder(s, native) : "";

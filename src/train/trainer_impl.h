@@ -86,6 +86,7 @@ struct Trainer::Impl {
     groups.shared.settings.deadline = std::chrono::milliseconds(std::llround(1000 * seconds));
   }
   void set_step_deadline();
+  void set_save_deadline();
   std::vector<double> step_seconds;  // of the latest steps
   Stragglers stragglers;
 };

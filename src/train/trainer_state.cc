@@ -9,8 +9,15 @@ namespace cria {
 namespace {
 
 constexpr double kSaveDeadline = 600;  // seconds
+constexpr double kSlowDisk = 20e6;     // bytes a second
 
 }  // namespace
+
+/// A limit that the user gave holds for saving too, with time for a slow disk.
+void Trainer::Impl::set_save_deadline() {
+  const double writing = static_cast<double>(state.size_bytes()) / kSlowDisk;
+  set_deadline(settings.step_timeout > 0 ? settings.step_timeout + writing : kSaveDeadline);
+}
 
 CheckpointContent Trainer::Impl::content() {
   CheckpointContent c;
@@ -21,7 +28,7 @@ CheckpointContent Trainer::Impl::content() {
 }
 
 void Trainer::Impl::save(bool go_on) {
-  set_deadline(kSaveDeadline);
+  set_save_deadline();
   if (!store) {
     if (extra_save) extra_save(batches_done);
     return;
@@ -50,7 +57,7 @@ void Trainer::Impl::save(bool go_on) {
 
 void Trainer::Impl::finish_save() {
   if (!store || !store->pending()) return;
-  set_deadline(kSaveDeadline);
+  set_save_deadline();
   reporter.saved(store->finish());
   if (extra_save) extra_save(batches_done);
   set_step_deadline();

@@ -105,14 +105,11 @@ void Trainer::Impl::update(StepReport& report) {
 }
 
 void Trainer::Impl::set_step_deadline() {
-  double seconds = settings.step_timeout;
-  if (seconds <= 0) {
-    std::vector<double> sorted = step_seconds;
-    std::ranges::sort(sorted);
-    const double median = sorted.empty() ? 0 : sorted[sorted.size() / 2];
-    seconds = std::max(kLeastStepDeadline, 10 * median);
-  }
-  set_deadline(step_seconds.empty() ? std::max(seconds, kStartDeadline) : seconds);
+  if (settings.step_timeout > 0) return set_deadline(settings.step_timeout);
+  if (step_seconds.empty()) return set_deadline(kStartDeadline);
+  std::vector<double> sorted = step_seconds;
+  std::ranges::sort(sorted);
+  set_deadline(std::max(kLeastStepDeadline, 10 * sorted[sorted.size() / 2]));
 }
 
 StepReport Trainer::Impl::train_step() {
