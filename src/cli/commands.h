@@ -22,6 +22,7 @@ int run_mindformer(const std::string& name, const std::vector<std::string>& argu
 int plan(const std::string& name, const std::vector<std::string>& arguments);
 int finetune(const std::string& name, const std::vector<std::string>& arguments);
 int generate(const std::string& name, const std::vector<std::string>& arguments);
+int eval(const std::string& name, const std::vector<std::string>& arguments);
 int bench(const std::string& name, const std::vector<std::string>& arguments);
 int probe(const std::string& name, const std::vector<std::string>& arguments);
 int tokenize(const std::string& name, const std::vector<std::string>& arguments);

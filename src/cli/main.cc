@@ -30,6 +30,7 @@ std::span<const Entry> commands() {
       Entry{"launch", "", "start the ranks of a run, end all when one fails", launch},
       Entry{"launch-rank", "", "", launch_rank},
       Entry{"generate", "", "continue prompts", generate},
+      Entry{"eval", "", "perplexity of a text, and the divergence from a reference", eval},
       Entry{"bench", "", "how fast this machine does each job, beside what it could do", bench},
       Entry{"tokenize", "", "text to token ids and back, for comparison", tokenize},
       Entry{"probe", "", "logits, losses, gradients, training steps, for comparison", probe},
