@@ -1,12 +1,15 @@
 #include "checkpoint/convert.h"
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/side_manifest.h"
+#include "base/thread_pool.h"
+#include "checkpoint/block_stream.h"
 #include "checkpoint/gguf_config.h"
 #include "formats/element_cast.h"
 #include "formats/mindspore_ckpt.h"
@@ -61,6 +64,22 @@ void stream_tensor(const WeightRows& weights, const Job& job, TensorWriter& writ
   }
 }
 
+// The same with blocks of few bits for rows.
+RoundingError stream_as_blocks(const WeightRows& weights, const Job& job, ThreadPool& pool,
+                               TensorWriter& writer) {
+  const int64_t cols = job.info.shape.back();
+  const auto read = [&](int64_t begin, int64_t count, std::span<float> out) {
+    const auto bytes = std::as_writable_bytes(out);
+    if (job.pair_head_dim == 0) return weights.read(job.source, begin, count, DType::f32, bytes);
+    std::vector<std::byte> halves(bytes.size());
+    weights.read(job.source, begin, count, DType::f32, halves);
+    to_pair_order(halves, job.pair_head_dim, static_cast<size_t>(cols) * sizeof(float), bytes);
+  };
+  return stream_blocks({job.info.name, job.info.dtype, rows_in(job.info), cols,
+                        std::max<int64_t>(1, job.pair_head_dim)},
+                       read, pool, writer);
+}
+
 std::vector<TensorInfo> infos_of(std::span<const Job> jobs) {
   std::vector<TensorInfo> infos;
   for (const Job& j : jobs) infos.push_back(j.info);
@@ -86,6 +105,9 @@ std::vector<Job> plan(const WeightRows& weights, const std::optional<LlamaConfig
     has_head |= head;
     Job job{{to_dialect(dialect, t.name), target_dtype(t.dtype, options.dtype), t.shape}, i};
     if (options.format == WeightFormat::gguf) {
+      if (options.blocks)
+        job.info.dtype =
+            fitting_type(wanted_type(options.blocks->types, t), t.shape.back(), t.dtype);
       if (t.shape.size() == 1) job.info.dtype = DType::f32;  // llama.cpp wants norms in F32
       if (is_rotated(t.name)) {
         require<MismatchError>(t.shape[0] % config->head_dim == 0,
@@ -109,8 +131,15 @@ std::vector<Job> plan(const WeightRows& weights, const std::optional<LlamaConfig
 // `path` is the writer's file, for the sums beside it.
 void write_all(const WeightRows& weights, std::span<const Job> jobs, TensorWriter& writer,
                const std::string& path, const ConvertOptions& options, size_t done, size_t total) {
+  std::unique_ptr<ThreadPool> pool;
+  if (options.blocks) pool = std::make_unique<ThreadPool>(options.blocks->threads);
   for (const Job& job : jobs) {
-    stream_tensor(weights, job, writer);
+    if (is_quantised(job.info.dtype)) {
+      const RoundingError error = stream_as_blocks(weights, job, *pool, writer);
+      if (options.blocks->measured) options.blocks->measured(job.info.name, error);
+    } else {
+      stream_tensor(weights, job, writer);
+    }
     if (options.progress) options.progress(job.info.name, job.info.shape, ++done, total);
   }
   remove_side_manifest(path);
@@ -181,8 +210,10 @@ void write_hugging_face(const WeightRows& weights, const LlamaConfig& config,
 
 void write_gguf(const WeightRows& weights, const LlamaConfig& config, const std::vector<Job>& jobs,
                 const ConvertOptions& options) {
-  GgufMetadata metadata =
-      gguf_config_metadata(config, jobs.empty() ? DType::f32 : jobs[0].info.dtype, options.name);
+  const DType mostly = options.blocks ? options.blocks->types.matrices
+                       : jobs.empty() ? DType::f32
+                                      : jobs[0].info.dtype;
+  GgufMetadata metadata = gguf_config_metadata(config, mostly, options.name);
   metadata.insert(metadata.end(), options.tokenizer_metadata.begin(),
                   options.tokenizer_metadata.end());
   // llama.cpp wants to be told, else it does not load the file.
@@ -199,6 +230,16 @@ void write_gguf(const WeightRows& weights, const LlamaConfig& config, const std:
 }
 
 }  // namespace
+
+double RoundingError::relative() const {
+  return squares > 0 ? std::sqrt(squared_differences / squares) : 0;
+}
+
+RoundingError& RoundingError::operator+=(const RoundingError& other) {
+  squared_differences += other.squared_differences;
+  squares += other.squares;
+  return *this;
+}
 
 DType target_dtype(DType stored, std::optional<DType> wanted) {
   if (wanted) return *wanted;
@@ -248,6 +289,7 @@ void convert_weights(const WeightRows& weights, const std::optional<LlamaConfig>
   require(!needs_config || config.has_value(),
           "convert: the target needs a configuration, and the weights carry none; try: --config "
           "config.json");
+  check(!options.blocks || options.format == WeightFormat::gguf, "blocks of few bits are GGUF's");
   const std::vector<Job> jobs = plan(weights, config, options);
   switch (options.format) {
     case WeightFormat::hugging_face:

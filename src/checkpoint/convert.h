@@ -5,12 +5,29 @@
 #include <optional>
 #include <string>
 
+#include "checkpoint/block_types.h"
 #include "checkpoint/weight_source.h"
 #include "formats/gguf.h"
 
 namespace cria {
 
 enum class WeightFormat { hugging_face, torch, mindspore, gguf };
+
+/// What rounding did to numbers x that became y.
+struct RoundingError {
+  double squared_differences = 0, squares = 0;  // sums of (x - y)^2 and of x^2
+  /// Root mean square error beside root mean square; 0 when all is 0.
+  [[nodiscard]] double relative() const;
+  RoundingError& operator+=(const RoundingError& other);
+};
+
+/// Matrices of a GGUF as blocks of few bits.
+struct ConvertToBlocks {
+  BlockTypes types;
+  int threads = 0;  // that make blocks; 0: one per core
+  /// Called after each tensor that became blocks.
+  std::function<void(const std::string& name, const RoundingError& error)> measured;
+};
 
 struct ConvertOptions {
   WeightFormat format = WeightFormat::hugging_face;
@@ -20,6 +37,8 @@ struct ConvertOptions {
   std::optional<DType> dtype;
   /// hugging_face: shards of at most this many bytes.
   int64_t max_shard_bytes = int64_t{5} << 30;
+  /// gguf: these types instead of dtype.
+  std::optional<ConvertToBlocks> blocks;
   /// gguf: the tokenizer's keys, made by the caller (without them the file says that it has no vocabulary); and a name for the model.
   GgufMetadata tokenizer_metadata;
   std::string name = "cria";
@@ -34,6 +53,7 @@ struct ConvertOptions {
 /// Rows of a tensor, wherever they come from: a file, or a trained model in memory.
 struct WeightRows {
   std::vector<TensorInfo> tensors;  // HF names, shapes and order; dtype: as stored
+  /// Called from several threads at once where blocks are made.
   std::function<void(size_t index, int64_t begin, int64_t count, DType dtype,
                      std::span<std::byte> out)>
       read;

@@ -113,15 +113,40 @@ LlamaConfig config_from_gguf(const GgufReader& file) {
   return c;
 }
 
+uint32_t gguf_file_type(DType mostly) {
+  switch (mostly) {
+    case DType::f32:
+      return 0;
+    case DType::f16:
+      return 1;
+    case DType::q4_0:
+      return 2;
+    case DType::q4_1:
+      return 3;
+    case DType::q8_0:
+      return 7;
+    case DType::q5_0:
+      return 8;
+    case DType::q5_1:
+      return 9;
+    case DType::q4_k:
+      return 14;  // of llama.cpp's mixtures, "small": nearly all matrices of one type
+    case DType::q5_k:
+      return 16;
+    case DType::q6_k:
+      return 18;
+    default:
+      return 32;  // BF16
+  }
+}
+
 GgufMetadata gguf_config_metadata(const LlamaConfig& c, DType stored, const std::string& name) {
   const auto u32 = [](int64_t v) { return static_cast<uint32_t>(v); };
-  // llama.cpp's file types: 0 all F32, 1 mostly F16, 32 mostly BF16.
-  const uint32_t file_type = stored == DType::f32 ? 0 : stored == DType::f16 ? 1 : 32;
   GgufMetadata m = {
       {"general.architecture", std::string("llama")},
       {"general.type", std::string("model")},
       {"general.name", name},
-      {"general.file_type", file_type},
+      {"general.file_type", gguf_file_type(stored)},
       {"general.quantization_version", uint32_t{2}},
       {"llama.block_count", u32(c.num_hidden_layers)},
       {"llama.context_length", u32(c.max_position_embeddings)},

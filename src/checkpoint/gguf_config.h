@@ -9,6 +9,9 @@ namespace cria {
 /// Throws FormatError when the architecture is not llama or a key is missing or out of range.
 LlamaConfig config_from_gguf(const GgufReader& file);
 
+/// llama.cpp's number for a file whose matrices are mostly of this type (general.file_type).
+uint32_t gguf_file_type(DType mostly);
+
 /// general.* and llama.* keys as llama.cpp writes them; the tokenizer's keys are the caller's.
 GgufMetadata gguf_config_metadata(const LlamaConfig& config, DType stored, const std::string& name);
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <memory>
+#include <mutex>
 
 #include "base/random.h"
 #include "base/thread_pool.h"
@@ -31,15 +32,22 @@ WeightRows random_rows(const LlamaConfig& config, DType dtype, uint64_t seed, in
   const std::vector<Param> params = llama_params(config);
   WeightRows rows;
   for (const Param& p : params) rows.tensors.push_back({p.name, dtype, p.shape});
-  auto pool = std::make_shared<ThreadPool>(threads);
-  rows.read = [params, seed, pool](size_t i, int64_t begin, int64_t count, DType to,
-                                   std::span<std::byte> out) {
+  // One caller at a time has the pool.
+  struct Shared {
+    explicit Shared(int threads) : pool(threads) {}
+    ThreadPool pool;
+    std::mutex mutex;
+  };
+  auto shared = std::make_shared<Shared>(threads);
+  rows.read = [params, seed, shared](size_t i, int64_t begin, int64_t count, DType to,
+                                     std::span<std::byte> out) {
     const Param& p = params[i];
     const auto first = static_cast<uint64_t>(begin * p.cols());
     const auto elements = static_cast<uint64_t>(count * p.cols());
     const auto size = static_cast<uint64_t>(bytes_of(to, 1));
     const uint64_t pieces = (elements + kPieceElements - 1) / kPieceElements;
-    pool->parallel_for(static_cast<int64_t>(pieces), [&](int64_t piece) {
+    const std::lock_guard lock(shared->mutex);
+    shared->pool.parallel_for(static_cast<int64_t>(pieces), [&](int64_t piece) {
       const uint64_t at = static_cast<uint64_t>(piece) * kPieceElements;
       const uint64_t n = std::min(kPieceElements, elements - at);
       thread_local std::vector<float> values;

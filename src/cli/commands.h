@@ -15,6 +15,7 @@ int alpaca_convert(const std::string& name, const std::vector<std::string>& argu
 int preprocess(const std::string& name, const std::vector<std::string>& arguments);
 int convert_weight(const std::string& name, const std::vector<std::string>& arguments);
 int convert(const std::string& name, const std::vector<std::string>& arguments);
+int quantize(const std::string& name, const std::vector<std::string>& arguments);
 int transform(const std::string& name, const std::vector<std::string>& arguments);
 int run(const std::string& name, const std::vector<std::string>& arguments);
 int run_llama3(const std::string& name, const std::vector<std::string>& arguments);

@@ -18,7 +18,8 @@ namespace cria::cli {
 namespace {
 
 struct EvalFlags {
-  std::string model, weights, dtype, reference, reference_weights, reference_dtype, text, vocab_file, config_path;
+  std::string model, weights, dtype, reference, reference_weights, reference_dtype, text,
+      vocab_file, config_path;
   int64_t context = 512, tokens = 0, threads = 0;
   bool json = false;
 };
@@ -33,7 +34,8 @@ void declare(Flags& flags, EvalFlags& f) {
   flags.text("text", f.text, "a file of plain text");
   flags.integer("context", f.context, "tokens of a window; each begins anew");
   flags.integer("tokens", f.tokens, "at most so many tokens of the text; 0: all");
-  flags.text("vocab_file", f.vocab_file, "vocabulary; by default the one beside or inside the weights");
+  flags.text("vocab_file", f.vocab_file,
+             "vocabulary; by default the one beside or inside the weights");
   flags.text("config", f.config_path, "config.json, where the weights carry none");
   flags.boolean("json", f.json, "one JSON line on stdout");
   flags.integer("threads", f.threads, "0: one per core");
@@ -41,15 +43,18 @@ void declare(Flags& flags, EvalFlags& f) {
   flags.require_flag("text");
 }
 
-std::vector<int32_t> tokens_of(const EvalFlags& f, const WeightSource& source, const std::string& name) {
+std::vector<int32_t> tokens_of(const EvalFlags& f, const WeightSource& source,
+                               const std::string& name) {
   const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
                                                : std::optional(load_vocabulary(f.vocab_file));
-  require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file", name, f.model);
+  require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
+          name, f.model);
   std::vector<int32_t> ids = Tokenizer(*vocabulary).encode(read_text(f.text), {});
   if (f.tokens > 0 && std::ssize(ids) > f.tokens) ids.resize(static_cast<size_t>(f.tokens));
   const int64_t vocab = source.config().vocab_size;
   for (const int32_t id : ids)
-    require(id < vocab, "{}: {}: token {} is outside the model's vocabulary of {}", name, f.text, id, vocab);
+    require(id < vocab, "{}: {}: token {} is outside the model's vocabulary of {}", name, f.text,
+            id, vocab);
   return ids;
 }
 
@@ -59,13 +64,16 @@ void print_table(const Quality& q, bool compared) {
   if (!compared) return;
   fmt::print("  of the reference  {:.4f} ({:+.2f} %)\n", std::exp(q.reference_loss),
              100 * (std::exp(q.loss - q.reference_loss) - 1));
-  fmt::print("KL divergence       {:.6f} nats a token, 99 % below {:.4f}, largest {:.4f}\n", q.divergence,
-             q.divergence_99, q.largest_divergence);
+  fmt::print("KL divergence       {:.6f} nats a token, 99 % below {:.4f}, largest {:.4f}\n",
+             q.divergence, q.divergence_99, q.largest_divergence);
   fmt::print("same top token      {:.2f} %\n", 100 * q.same_top);
 }
 
 void print_json(const Quality& q, bool compared, size_t weight_bytes) {
-  nlohmann::json out = {{"tokens", q.tokens}, {"loss", q.loss}, {"perplexity", std::exp(q.loss)}, {"weight_bytes", weight_bytes}};
+  nlohmann::json out = {{"tokens", q.tokens},
+                        {"loss", q.loss},
+                        {"perplexity", std::exp(q.loss)},
+                        {"weight_bytes", weight_bytes}};
   if (compared) {
     out["reference_perplexity"] = std::exp(q.reference_loss);
     out["kl_divergence"] = q.divergence;
@@ -80,9 +88,11 @@ void print_json(const Quality& q, bool compared, size_t weight_bytes) {
 
 int eval(const std::string& name, const std::vector<std::string>& arguments) {
   EvalFlags f;
-  Flags flags(name, "Foretells a text token by token: perplexity, and the divergence from a reference.",
+  Flags flags(name,
+              "Foretells a text token by token: perplexity, and the divergence from a reference.",
               "  cria eval --model SmolLM2.gguf --text book.txt\n"
-              "  cria eval --model llama-8b/ --weights q4_0 --reference llama-8b/ --reference_dtype bf16 --text book.txt");
+              "  cria eval --model llama-8b/ --weights q4_0 --reference llama-8b/ "
+              "--reference_dtype bf16 --text book.txt");
   declare(flags, f);
   if (!flags.parse(arguments)) return 0;
   require(f.tokens >= 0, "{}: --tokens is {}, expected 0 or more", name, f.tokens);
@@ -92,13 +102,15 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   ops::Exec exec{pool};
   const OpenedModel opened = open_model(f.model, f.config_path, "");
   const std::vector<int32_t> ids = tokens_of(f, opened.source, name);
-  const LoadedModel model = load_for_generation(opened.source, opened.config, f.weights, f.dtype, pool);
+  const LoadedModel model =
+      load_for_generation(opened.source, opened.config, f.weights, f.dtype, pool);
   Decoder decoder = model.decoder(exec);
   std::optional<LoadedModel> wanted;
   std::optional<Decoder> reference;
   if (!f.reference.empty()) {
     const OpenedModel other = open_model(f.reference, f.config_path, "");
-    wanted.emplace(load_for_generation(other.source, other.config, f.reference_weights, f.reference_dtype, pool));
+    wanted.emplace(load_for_generation(other.source, other.config, f.reference_weights,
+                                       f.reference_dtype, pool));
     reference.emplace(wanted->decoder(exec));
   }
   QualitySettings settings{.context = f.context, .cache = model.cache};
@@ -106,7 +118,8 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   Progress progress("eval", std::ssize(ids), "tokens");
   const Quality q = evaluate_text(decoder, reference ? &*reference : nullptr, ids, settings, pool,
                                   [&](int64_t count) { progress.advance(count); });
-  f.json ? print_json(q, wanted.has_value(), model.weight_bytes()) : print_table(q, wanted.has_value());
+  f.json ? print_json(q, wanted.has_value(), model.weight_bytes())
+         : print_table(q, wanted.has_value());
   return 0;
 }
 

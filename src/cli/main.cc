@@ -18,6 +18,7 @@ std::span<const Entry> commands() {
       Entry{"convert", "", "weights between all formats, any direction", convert},
       Entry{"convert-weight", "convert_weight",
             "the recipe's converter: Hugging Face to .ckpt, or back", convert_weight},
+      Entry{"quantize", "", "weights to a GGUF of blocks of 4 to 8 bits", quantize},
       Entry{"run", "run_mindformer", "train, evaluate or ask as a YAML file of the recipe says",
             run},
       Entry{"run-llama3", "run_llama3", "the same with the flags of the recipe's Llama 3 script",

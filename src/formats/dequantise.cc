@@ -4,40 +4,33 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "formats/blocks.h"
 
 // Each block is copied into a struct of its layout and unpacked by loops of constant length, which
-// the compiler turns into vector code. Names: d scale, m (or dmin) offset, qs low bits, qh high bits.
+// the compiler turns into vector code.
 namespace cria {
 namespace {
 
-struct Q4_0 {
-  static constexpr size_t kElements = 32;
-  f16 d;
-  std::array<uint8_t, 16> qs;
-  void unpack(float* y) const {
-    const auto scale = static_cast<float>(d);
-#pragma omp simd
-    for (size_t i = 0; i < 16; ++i) {
-      y[i] = scale * static_cast<float>((qs[i] & 15) - 8);
-      y[i + 16] = scale * static_cast<float>((qs[i] >> 4) - 8);
-    }
-  }
-};
+using namespace blocks;
 
-struct Q4_1 {
-  static constexpr size_t kElements = 32;
-  f16 d, m;
-  std::array<uint8_t, 16> qs;
-  void unpack(float* y) const {
-    const auto scale = static_cast<float>(d);
-    const auto offset = static_cast<float>(m);
+void unpack(const Q4_0& b, float* y) {
+  const auto scale = static_cast<float>(b.d);
 #pragma omp simd
-    for (size_t i = 0; i < 16; ++i) {
-      y[i] = scale * static_cast<float>(qs[i] & 15) + offset;
-      y[i + 16] = scale * static_cast<float>(qs[i] >> 4) + offset;
-    }
+  for (size_t i = 0; i < 16; ++i) {
+    y[i] = scale * static_cast<float>((b.qs[i] & 15) - 8);
+    y[i + 16] = scale * static_cast<float>((b.qs[i] >> 4) - 8);
   }
-};
+}
+
+void unpack(const Q4_1& b, float* y) {
+  const auto scale = static_cast<float>(b.d);
+  const auto offset = static_cast<float>(b.m);
+#pragma omp simd
+  for (size_t i = 0; i < 16; ++i) {
+    y[i] = scale * static_cast<float>(b.qs[i] & 15) + offset;
+    y[i + 16] = scale * static_cast<float>(b.qs[i] >> 4) + offset;
+  }
+}
 
 // The 32 fifth bits, one bit an element, as 0 or 16.
 std::array<uint8_t, 32> fifth_bits(const std::array<uint8_t, 4>& qh) {
@@ -48,53 +41,33 @@ std::array<uint8_t, 32> fifth_bits(const std::array<uint8_t, 4>& qh) {
   return high;
 }
 
-struct Q5_0 {
-  static constexpr size_t kElements = 32;
-  f16 d;
-  std::array<uint8_t, 4> qh;
-  std::array<uint8_t, 16> qs;
-  void unpack(float* y) const {
-    const auto scale = static_cast<float>(d);
-    const auto high = fifth_bits(qh);
+void unpack(const Q5_0& b, float* y) {
+  const auto scale = static_cast<float>(b.d);
+  const auto high = fifth_bits(b.qh);
 #pragma omp simd
-    for (size_t i = 0; i < 16; ++i) {
-      y[i] = scale * static_cast<float>(((qs[i] & 15) | high[i]) - 16);
-      y[i + 16] = scale * static_cast<float>(((qs[i] >> 4) | high[i + 16]) - 16);
-    }
+  for (size_t i = 0; i < 16; ++i) {
+    y[i] = scale * static_cast<float>(((b.qs[i] & 15) | high[i]) - 16);
+    y[i + 16] = scale * static_cast<float>(((b.qs[i] >> 4) | high[i + 16]) - 16);
   }
-};
+}
 
-struct Q5_1 {
-  static constexpr size_t kElements = 32;
-  f16 d, m;
-  std::array<uint8_t, 4> qh;
-  std::array<uint8_t, 16> qs;
-  void unpack(float* y) const {
-    const auto scale = static_cast<float>(d);
-    const auto offset = static_cast<float>(m);
-    const auto high = fifth_bits(qh);
+void unpack(const Q5_1& b, float* y) {
+  const auto scale = static_cast<float>(b.d);
+  const auto offset = static_cast<float>(b.m);
+  const auto high = fifth_bits(b.qh);
 #pragma omp simd
-    for (size_t i = 0; i < 16; ++i) {
-      y[i] = scale * static_cast<float>((qs[i] & 15) | high[i]) + offset;
-      y[i + 16] = scale * static_cast<float>((qs[i] >> 4) | high[i + 16]) + offset;
-    }
+  for (size_t i = 0; i < 16; ++i) {
+    y[i] = scale * static_cast<float>((b.qs[i] & 15) | high[i]) + offset;
+    y[i + 16] = scale * static_cast<float>((b.qs[i] >> 4) | high[i + 16]) + offset;
   }
-};
+}
 
-struct Q8_0 {
-  static constexpr size_t kElements = 32;
-  f16 d;
-  std::array<int8_t, 32> qs;
-  void unpack(float* y) const {
-    const auto scale = static_cast<float>(d);
+void unpack(const Q8_0& b, float* y) {
+  const auto scale = static_cast<float>(b.d);
 #pragma omp simd
-    for (size_t i = 0; i < 32; ++i) y[i] = scale * static_cast<float>(qs[i]);
-  }
-};
+  for (size_t i = 0; i < 32; ++i) y[i] = scale * static_cast<float>(b.qs[i]);
+}
 
-// The K kinds hold eight groups of 32. Their scales and offsets have 6 bits each, in 12 bytes: four
-// scales, four offsets, then the low halves of the other four of each, whose upper two bits sit on
-// top of the first eight bytes.
 struct ScaleAndOffset {
   float scale, offset;
 };
@@ -104,73 +77,52 @@ ScaleAndOffset group_scale(const std::array<uint8_t, 12>& s, size_t g, float d, 
   return {d * static_cast<float>(scale), dmin * static_cast<float>(offset)};
 }
 
-struct Q4_K {
-  static constexpr size_t kElements = 256;
-  f16 d, dmin;
-  std::array<uint8_t, 12> scales;
-  std::array<uint8_t, 128> qs;
-  void unpack(float* y) const {
-    for (size_t g = 0; g < 8; ++g) {
-      const ScaleAndOffset group =
-          group_scale(scales, g, static_cast<float>(d), static_cast<float>(dmin));
-      const int shift = g % 2 == 0 ? 0 : 4;
+void unpack(const Q4_K& b, float* y) {
+  for (size_t g = 0; g < 8; ++g) {
+    const ScaleAndOffset group =
+        group_scale(b.scales, g, static_cast<float>(b.d), static_cast<float>(b.dmin));
+    const int shift = g % 2 == 0 ? 0 : 4;
 #pragma omp simd
-      for (size_t i = 0; i < 32; ++i) {
-        const int q = qs[g / 2 * 32 + i] >> shift & 15;
-        y[g * 32 + i] = group.scale * static_cast<float>(q) - group.offset;
-      }
+    for (size_t i = 0; i < 32; ++i) {
+      const int q = b.qs[g / 2 * 32 + i] >> shift & 15;
+      y[g * 32 + i] = group.scale * static_cast<float>(q) - group.offset;
     }
   }
-};
+}
 
-struct Q5_K {
-  static constexpr size_t kElements = 256;
-  f16 d, dmin;
-  std::array<uint8_t, 12> scales;
-  std::array<uint8_t, 32> qh;
-  std::array<uint8_t, 128> qs;
-  void unpack(float* y) const {
-    for (size_t g = 0; g < 8; ++g) {
-      const ScaleAndOffset group =
-          group_scale(scales, g, static_cast<float>(d), static_cast<float>(dmin));
-      const int shift = g % 2 == 0 ? 0 : 4;
+void unpack(const Q5_K& b, float* y) {
+  for (size_t g = 0; g < 8; ++g) {
+    const ScaleAndOffset group =
+        group_scale(b.scales, g, static_cast<float>(b.d), static_cast<float>(b.dmin));
+    const int shift = g % 2 == 0 ? 0 : 4;
 #pragma omp simd
-      for (size_t i = 0; i < 32; ++i) {
-        const int q = (qs[g / 2 * 32 + i] >> shift & 15) | (qh[i] >> g & 1) << 4;
-        y[g * 32 + i] = group.scale * static_cast<float>(q) - group.offset;
-      }
+    for (size_t i = 0; i < 32; ++i) {
+      const int q = (b.qs[g / 2 * 32 + i] >> shift & 15) | (b.qh[i] >> g & 1) << 4;
+      y[g * 32 + i] = group.scale * static_cast<float>(q) - group.offset;
     }
   }
-};
+}
 
-struct Q6_K {
-  static constexpr size_t kElements = 256;
-  std::array<uint8_t, 128> ql;
-  std::array<uint8_t, 64> qh;
-  std::array<int8_t, 16> scales;  // one for each 16 elements
-  f16 d;
-  void unpack(float* y) const {
-    for (size_t g = 0; g < 16; ++g) {
-      const float scale = static_cast<float>(d) * static_cast<float>(scales[g]);
-      const size_t half = g / 8, quarter = g / 2 % 4, begin = g % 2 * 16;
-      const size_t low = half * 64 + quarter % 2 * 32 + begin, high = half * 32 + begin;
-      const size_t low_shift = quarter / 2 * 4, high_shift = quarter * 2;
+void unpack(const Q6_K& b, float* y) {
+  for (size_t g = 0; g < 16; ++g) {
+    const float scale = static_cast<float>(b.d) * static_cast<float>(b.scales[g]);
+    const size_t half = g / 8, quarter = g / 2 % 4, begin = g % 2 * 16;
+    const size_t low = half * 64 + quarter % 2 * 32 + begin, high = half * 32 + begin;
+    const size_t low_shift = quarter / 2 * 4, high_shift = quarter * 2;
 #pragma omp simd
-      for (size_t i = 0; i < 16; ++i) {
-        const int q = (ql[low + i] >> low_shift & 15) | (qh[high + i] >> high_shift & 3) << 4;
-        y[g * 16 + i] = scale * static_cast<float>(q - 32);
-      }
+    for (size_t i = 0; i < 16; ++i) {
+      const int q = (b.ql[low + i] >> low_shift & 15) | (b.qh[high + i] >> high_shift & 3) << 4;
+      y[g * 16 + i] = scale * static_cast<float>(q - 32);
     }
   }
-};
+}
 
 template <class Block>
 void unpack_all(std::span<const std::byte> blocks, std::span<float> out) {
-  static_assert(std::is_trivially_copyable_v<Block> && alignof(Block) <= 2);
   for (size_t b = 0; b * sizeof(Block) < blocks.size(); ++b) {
     Block block;
     std::memcpy(&block, blocks.subspan(b * sizeof(Block), sizeof(Block)).data(), sizeof(Block));
-    block.unpack(out.subspan(b * Block::kElements, Block::kElements).data());
+    unpack(block, out.subspan(b * Block::kElements, Block::kElements).data());
   }
 }
 

@@ -33,7 +33,9 @@ struct Token {
 class Pass {
  public:
   Pass(Decoder& decoder, DType cache)
-      : decoder_(decoder), cache_(decoder.local(), cache), logits_(DType::f32, kPiece, decoder.config().vocab_size) {}
+      : decoder_(decoder),
+        cache_(decoder.local(), cache),
+        logits_(DType::f32, kPiece, decoder.config().vocab_size) {}
   void begin() { cache_.truncate(0); }
   View advance(std::span<const int32_t> ids) {
     const View rows = logits_.view().row_range(0, std::ssize(ids));
@@ -86,11 +88,12 @@ Quality evaluate_text(Decoder& model, Decoder* reference, std::span<const int32_
                       const QualitySettings& settings, ThreadPool& pool,
                       const std::function<void(int64_t)>& done) {
   const int64_t context = settings.context, most = model.config().max_position_embeddings;
-  require(context >= 2 && context <= most, "eval: --context is {}, expected 2 to {}, the model's", context, most);
+  require(context >= 2 && context <= most, "eval: --context is {}, expected 2 to {}, the model's",
+          context, most);
   require(std::ssize(ids) >= 2, "eval: the text has {} tokens, expected 2 or more", ids.size());
   require(reference == nullptr || reference->config().vocab_size == model.config().vocab_size,
-          "eval: the reference has a vocabulary of {}, expected {}", reference == nullptr ? 0 : reference->config().vocab_size,
-          model.config().vocab_size);
+          "eval: the reference has a vocabulary of {}, expected {}",
+          reference == nullptr ? 0 : reference->config().vocab_size, model.config().vocab_size);
   Pass ours(model, settings.cache);
   std::optional<Pass> theirs;
   if (reference != nullptr) theirs.emplace(*reference, settings.reference_cache);

@@ -17,10 +17,10 @@ struct Quality {
   double loss = 0;  // mean of -log p(token)
   // Against the reference; 0 without one.
   double reference_loss = 0;
-  double divergence = 0;         // mean of KL(reference || model) = sum_v p_ref log(p_ref / p)
-  double divergence_99 = 0;      // 99 of 100 tokens diverge less
+  double divergence = 0;     // mean of KL(reference || model) = sum_v p_ref log(p_ref / p)
+  double divergence_99 = 0;  // 99 of 100 tokens diverge less
   double largest_divergence = 0;
-  double same_top = 0;           // share of tokens for which both think the same one likeliest
+  double same_top = 0;  // share of tokens for which both think the same one likeliest
 };
 
 /// -log softmax(logits)[token], in double.

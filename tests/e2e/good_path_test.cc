@@ -63,6 +63,30 @@ TEST(GoodPath, WeightsSurviveEveryFormat) {
     EXPECT_EQ(floats(*a, t.name), floats(*d, t.name)) << t.name;
 }
 
+TEST(GoodPath, QuantizeWritesBlocksThatGenerateReadsAndTellsWhatTheyCost) {
+  const TemporaryFolder out = TemporaryFolder::in_memory();
+  // tiny/ has rows of 64 and 192: no blocks of 256.
+  const Outcome got = succeed("quantize --model {i}/tiny --type q4_k --output {o}/y.gguf", out);
+  EXPECT_THAT(got.out, testing::MatchesRegex(".*y.gguf: 0.7 MB to 0.[0-9] MB, [67].[0-9]+ bits a "
+                                             "weight, relative error [0-9.]+ % \\(largest [0-9.]+ "
+                                             "%: blk[a-z0-9_.]+\\)\n"));
+  EXPECT_THAT(got.err, testing::HasSubstr("warning: quantize: blocks of 256 Q4_K do not divide "
+                                          "rows of 64; 12 tensors become Q5_0\n"));
+  const std::string tensors = succeed("inspect {o}/y.gguf", out).out;
+  EXPECT_THAT(tensors, testing::HasSubstr("Q5_0   [64, 64]                 blk.0.attn_q.weight"));
+  EXPECT_THAT(tensors, testing::HasSubstr("Q8_0   [512, 64]                output.weight"));
+  EXPECT_THAT(tensors, testing::HasSubstr("F32    [64]                     output_norm.weight"));
+  succeed("generate --model {o}/y.gguf --token_ids 1,2 --max_new_tokens 2", out);
+  succeed("verify {o}/y.gguf", out);
+  const std::string before = test::slurp(out / "y.gguf");
+  const std::string again = "quantize --model {i}/tiny --type q4_k --output {o}/y.gguf";
+  EXPECT_EQ(run(words_of(again, "", valid_files(), out.path())).exit, 2);
+  EXPECT_TRUE(test::slurp(out / "y.gguf") == before);
+  succeed(again + " --overwrite --embedding bf16 --head q6_k --threads 1", out);
+  EXPECT_THAT(succeed("inspect {o}/y.gguf", out).out,
+              testing::HasSubstr("BF16   [512, 64]                token_embd.weight"));
+}
+
 TEST(GoodPath, ProbeWritesTheContractsTensors) {
   const TemporaryFolder out = TemporaryFolder::in_memory();
   succeed("probe --model {i}/tiny --input {i}/probe.safetensors --output {o}/y --grads", out);

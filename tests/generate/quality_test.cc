@@ -15,7 +15,8 @@ const std::vector<float> kB = {1, 1, 1};
 
 TEST(Quality, LossAndDivergenceAreTheFormulas) {
   EXPECT_NEAR(token_loss(kA, 1), -std::log(2.0 / 8), 1e-7);
-  const double want = 1.0 / 8 * std::log(3.0 / 8) + 2.0 / 8 * std::log(6.0 / 8) + 5.0 / 8 * std::log(15.0 / 8);
+  const double want =
+      1.0 / 8 * std::log(3.0 / 8) + 2.0 / 8 * std::log(6.0 / 8) + 5.0 / 8 * std::log(15.0 / 8);
   EXPECT_NEAR(divergence(kA, kB), want, 1e-7);
   EXPECT_EQ(divergence(kA, kA), 0);
   EXPECT_GT(divergence(kB, kA), 0);
@@ -36,7 +37,8 @@ class QualityOfText : public ::testing::Test {
 TEST_F(QualityOfText, TheLossIsThatOfTheTrainingForward) {
   Decoder decoder(config_, weights_, DType::f32, exec_);
   int64_t seen = 0;
-  const Quality q = evaluate_text(decoder, nullptr, ids_, settings_, pool_, [&](int64_t n) { seen += n; });
+  const Quality q =
+      evaluate_text(decoder, nullptr, ids_, settings_, pool_, [&](int64_t n) { seen += n; });
   OwnedBatch batch;
   for (size_t begin = 0; begin < 300; begin += 100) {
     const std::span window = std::span(ids_).subspan(begin, 100);
@@ -63,7 +65,8 @@ TEST_F(QualityOfText, AModelDoesNotStrayFromItself) {
 }
 
 TEST_F(QualityOfText, RoundedWeightsStrayALittle) {
-  Decoder rounded(config_, rounded_, DType::bf16, exec_), exact(config_, weights_, DType::f32, exec_);
+  Decoder rounded(config_, rounded_, DType::bf16, exec_),
+      exact(config_, weights_, DType::f32, exec_);
   const Quality q = evaluate_text(rounded, &exact, ids_, settings_, pool_);
   EXPECT_GT(q.divergence, 0);
   EXPECT_LE(q.divergence, q.divergence_99);
@@ -74,7 +77,8 @@ TEST_F(QualityOfText, RoundedWeightsStrayALittle) {
 
 TEST_F(QualityOfText, RefusesWindowsAndTextsThatAreTooShort) {
   Decoder decoder(config_, weights_, DType::f32, exec_);
-  EXPECT_THROW(evaluate_text(decoder, nullptr, std::span(ids_).first(1), settings_, pool_), UsageError);
+  EXPECT_THROW(evaluate_text(decoder, nullptr, std::span(ids_).first(1), settings_, pool_),
+               UsageError);
   settings_.context = 1;
   EXPECT_THROW(evaluate_text(decoder, nullptr, ids_, settings_, pool_), UsageError);
   settings_.context = config_.max_position_embeddings + 1;

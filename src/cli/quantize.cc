@@ -1,0 +1,155 @@
+// cria quantize: the matrices of any weights into blocks of few bits, as a GGUF.
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <tuple>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/flags.h"
+#include "base/progress.h"
+#include "checkpoint/convert.h"
+#include "cli/commands.h"
+#include "cli/open_model.h"
+#include "cli/tokenizer_files.h"
+
+namespace cria::cli {
+namespace {
+
+void warn_of_blocks(const std::vector<TensorInfo>& tensors, const std::string& model) {
+  std::set<std::string_view> names;
+  for (const TensorInfo& t : tensors)
+    if (is_quantised(t.dtype)) names.insert(name_of(t.dtype));
+  if (!names.empty())
+    warn(fmt::format("quantize: {}: the weights are {} already; what that rounded away stays lost",
+                     model, fmt::join(names, " and ")));
+}
+
+// One line for each way in which tensors do not get the type that was asked for.
+void warn_of_other_types(const std::vector<TensorInfo>& tensors, const BlockTypes& types) {
+  std::map<std::tuple<DType, int64_t, DType>, int64_t> counts;
+  for (const TensorInfo& t : tensors) {
+    const DType wanted = wanted_type(types, t);
+    const DType type = fitting_type(wanted, t.shape.back(), t.dtype);
+    if (type != wanted) ++counts[{wanted, t.shape.back(), type}];
+  }
+  for (const auto& [kind, count] : counts) {
+    const auto& [wanted, width, type] = kind;
+    warn(fmt::format("quantize: blocks of {} {} do not divide rows of {}; {} tensors become {}",
+                     block_elements(wanted), name_of(wanted), width, count, name_of(type)));
+  }
+}
+
+// What the last line tells.
+struct Account {
+  int64_t elements = 0, bytes_before = 0, bytes_after = 0;
+  RoundingError all;
+  std::string worst;
+  double worst_error = 0;
+
+  void add(const std::string& name, const RoundingError& error) {
+    all += error;
+    if (worst.empty() || error.relative() > worst_error) {
+      worst = name;
+      worst_error = error.relative();
+    }
+  }
+  void add_sizes(const TensorInfo& stored, const BlockTypes& types) {
+    const DType type = fitting_type(wanted_type(types, stored), stored.shape.back(), stored.dtype);
+    elements += stored.elements();
+    bytes_before += stored.size_bytes();
+    bytes_after += bytes_of(type, stored.elements());
+  }
+};
+
+void print_account(const std::string& output, const Account& account) {
+  const auto megabytes = [](int64_t bytes) { return static_cast<double>(bytes) / 1e6; };
+  fmt::print("{}: {:.1f} MB to {:.1f} MB, {:.2f} bits a weight, relative error {:.3g} %", output,
+             megabytes(account.bytes_before), megabytes(account.bytes_after),
+             8.0 * static_cast<double>(account.bytes_after) / static_cast<double>(account.elements),
+             100 * account.all.relative());
+  if (!account.worst.empty())
+    fmt::print(" (largest {:.3g} %: {})", 100 * account.worst_error, account.worst);
+  fmt::print("\n");
+}
+
+BlockTypes types_of(const std::string& type, const std::string& embedding, const std::string& head,
+                    const std::string& name) {
+  const DType matrices = parse_block_type(type, "--type");
+  require(is_quantised(matrices),
+          "{}: --type {} is no type of blocks; try: cria convert --dtype {}", name, escaped(type),
+          escaped(type));
+  BlockTypes types = block_types(matrices);
+  if (!embedding.empty()) types.embedding = parse_block_type(embedding, "--embedding");
+  if (!head.empty()) types.head = parse_block_type(head, "--head");
+  return types;
+}
+
+}  // namespace
+
+int quantize(const std::string& name, const std::vector<std::string>& arguments) {
+  std::string model, output, type, embedding, head, config_path, src_strategy;
+  int64_t threads = 0;
+  bool overwrite = false;
+  Flags flags(
+      name,
+      "Writes weights as a GGUF whose matrices are blocks of few bits, each block with the "
+      "scales that cost least. Norms stay fp32.",
+      "  cria quantize --model llama3-8b/ --type q4_k --output llama3-8b-q4_k.gguf\n"
+      "  cria quantize --model tuned/model --type q8_0 --output tuned-q8_0.gguf\n"
+      "  cria quantize --model SmolLM2.gguf --type q4_0 --embedding q6_k --output small.gguf");
+  flags.text("model", model, "weights: a folder or file of any format we read");
+  flags.text("type", type, "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k");
+  flags.text("output", output, "the GGUF to write");
+  flags.text(
+      "embedding", embedding,
+      "type of the token embedding, also bf16, f16 or f32; by default q8_0 with 4 and 5 bits");
+  flags.text("head", head, "type of the output matrix where it is not the embedding; as above");
+  flags.text("config", config_path, "config.json, where the weights carry none");
+  flags.text("src_strategy", src_strategy, kSrcStrategyHelp);
+  flags.integer("threads", threads, "0: one per core");
+  flags.boolean("overwrite", overwrite, "replace an existing output");
+  for (const char* needed : {"model", "type", "output"}) flags.require_flag(needed);
+  if (!flags.parse(arguments)) return 0;
+  require(threads >= 0 && threads <= 4096, "{}: --threads is {}, expected 0 to 4096", name,
+          threads);
+  require(overwrite || !is_file(output), "{}: {}: the output exists already; try: --overwrite",
+          name, output);
+
+  ConvertOptions options;
+  options.format = WeightFormat::gguf;
+  options.output = output;
+  options.blocks = {types_of(type, embedding, head, name), static_cast<int>(threads), {}};
+  const OpenedModel opened = open_model(model, config_path, src_strategy);
+  check_shapes(opened.source, opened.config);
+  const bool tied = opened.config.tie_word_embeddings;
+  require(!tied || head.empty(), "{}: {}: the output matrix is the embedding; try: --embedding {}",
+          name, model, escaped(head));
+  if (const auto vocabulary = find_vocabulary(opened.source.tokenizer_path()))
+    options.tokenizer_metadata = gguf_tokenizer_keys(*vocabulary);
+
+  WeightRows rows = rows_of(opened.source);
+  Account account;
+  std::vector<TensorInfo> written;
+  for (const TensorInfo& t : rows.tensors) {
+    if (tied && t.name == "lm_head.weight") continue;
+    written.push_back(t);
+    account.add_sizes(t, options.blocks->types);
+  }
+  warn_of_blocks(written, model);
+  warn_of_other_types(written, options.blocks->types);
+  options.blocks->measured = [&account](const std::string& tensor, const RoundingError& error) {
+    account.add(tensor, error);
+  };
+  auto progress =
+      std::make_unique<Progress>("quantize", static_cast<int64_t>(written.size()), "tensors");
+  options.progress = [&progress](const std::string& tensor, const std::vector<int64_t>&, size_t,
+                                 size_t) { progress->advance(1, tensor); };
+  convert_weights(rows, opened.config, options);
+  progress.reset();
+  print_account(output, account);
+  return 0;
+}
+
+}  // namespace cria::cli
