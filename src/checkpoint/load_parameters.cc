@@ -3,7 +3,9 @@
 
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "checkpoint/block_types.h"
 #include "checkpoint/weight_source.h"
+#include "formats/quantise.h"
 #include "model/packed_weights.h"
 #include "model/params.h"
 
@@ -94,8 +96,15 @@ std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& c
   for (const Param& p : llama_params(config)) {
     const auto index = source.find(p.name);
     const DType stored = index ? source.tensors()[*index].dtype : DType::bf16;
-    types.push_back(p.is_norm() ? DType::f32
-                                : matrices.value_or(is_quantised(stored) ? stored : DType::bf16));
+    DType type = is_quantised(stored) ? stored : DType::bf16;
+    if (matrices && is_quantised(*matrices)) {
+      const DType wanted = wanted_type(block_types(*matrices), {p.name, stored, p.shape});
+      type = fitting_type(wanted, p.cols(), stored);
+      if (!is_quantised(type)) type = DType::bf16;
+    } else if (matrices) {
+      type = *matrices;
+    }
+    types.push_back(p.is_norm() ? DType::f32 : type);
   }
   return types;
 }
@@ -105,9 +114,18 @@ void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadP
   const std::vector<size_t> places = find_all(source, weights.config(), params);
   for_runs(params, pool, [&](size_t i, int64_t begin, int64_t count) {
     thread_local std::vector<std::byte> rows;
+    thread_local std::vector<float> numbers;
     const DType type = weights.type(static_cast<int64_t>(i));
-    rows.resize(static_cast<size_t>(bytes_of(type, count * params[i].cols())));
-    source.read_rows(places[i], begin, count, type, rows);
+    const int64_t elements = count * params[i].cols();
+    rows.resize(static_cast<size_t>(bytes_of(type, elements)));
+    if (is_quantised(type) && type != source.tensors()[places[i]].dtype) {
+      numbers.resize(static_cast<size_t>(elements));
+      source.read_rows(places[i], begin, count, DType::f32,
+                       std::as_writable_bytes(std::span(numbers)));
+      quantise(type, numbers, rows);
+    } else {
+      source.read_rows(places[i], begin, count, type, rows);
+    }
     weights.put_rows(static_cast<int64_t>(i), begin, rows);
   });
 }

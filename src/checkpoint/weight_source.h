@@ -100,11 +100,11 @@ class WeightSource {
 /// names are listed (the first five). A tied model's lm_head may be there if it equals the embedding.
 void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool);
 
-/// The types of packed weights in the table's order: those that are stored where they can be packed, else bf16; with `matrices`
-/// all matrices' type. Norms are f32.
+/// The types of packed weights in the table's order. Without `matrices` those that are stored where they can be packed, else bf16;
+/// with blocks those that `cria quantize` would write (checkpoint/block_types.h). Norms are f32.
 std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& config,
                                 std::optional<DType> matrices);
-/// Fills packed weights; what is stored in another type than theirs must be wanted as bf16. Checks names and shapes likewise.
+/// Fills packed weights; what is stored in another type is rounded. Checks names and shapes likewise.
 void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadPool& pool);
 
 /// Whether a model without a config is tied: no lm_head, or the same bytes as the embedding.

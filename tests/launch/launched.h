@@ -68,7 +68,7 @@ class Launched {
     std::vector<char*> argv;
     for (std::string& w : copy) argv.push_back(w.data());
     argv.push_back(nullptr);
-    alarm(60);
+    alarm(240);  // on a busy machine too
     execvp(argv[0], argv.data());
     _exit(127);
   }
