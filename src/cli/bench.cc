@@ -8,15 +8,18 @@
 #include "base/error.h"
 #include "base/flags.h"
 #include "base/progress.h"
+#include "base/random.h"
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
 #include "cli/open_model.h"
+#include "formats/element_cast.h"
+#include "formats/quantise.h"
 
 namespace cria::cli {
 namespace {
 
 struct BenchFlags {
-  std::string model, random, config_path, src_strategy, dtype, what;
+  std::string model, random, config_path, src_strategy, dtype, weights, what;
   int64_t threads = 0;
   bool json = false;
   BenchSettings settings;
@@ -39,19 +42,50 @@ void declare(Flags& flags, BenchFlags& f) {
                 "sequences decoded together; samples of a training step");
   flags.text("dtype", f.dtype,
              "compute type: fp32 or bf16; by default bf16 where the processor multiplies it");
+  flags.text("weights", f.weights,
+             "all matrices as blocks of this type (q8_0, q4_0, ...) or packed bf16, but in "
+             "training; the rest is then fp32");
   flags.integer("threads", f.threads, "0: one per core");
   flags.integer("repeat", f.settings.repeat, "times of each, after one that is not counted");
   flags.boolean("json", f.json, "one JSON document on stdout and nothing else");
+}
+
+/// A few random rows of each matrix, again and again: making 8 billion numbers would take minutes, and no speed depends on them.
+void random_packed(PackedWeights& weights, ThreadPool& pool) {
+  constexpr int64_t kRows = 16;
+  pool.parallel_for(std::ssize(weights.params()), [&](int64_t i) {
+    const Param& p = weights.params()[static_cast<size_t>(i)];
+    std::vector<float> numbers(static_cast<size_t>(kRows * p.cols()));
+    for (size_t e = 0; e < numbers.size(); ++e)
+      numbers[e] =
+          p.is_norm()
+              ? 1.0F
+              : static_cast<float>(p.init_std * random_normal(1, static_cast<uint64_t>(i), e));
+    const DType type = weights.type(i);
+    const auto row_bytes = static_cast<size_t>(bytes_of(type, p.cols()));
+    std::vector<std::byte> rows(kRows * row_bytes);
+    if (is_quantised(type)) {
+      quantise(type, numbers, rows);
+    } else {
+      from_f32(numbers, type, rows);
+    }
+    for (int64_t r = 0; r < p.rows(); r += kRows)
+      weights.put_rows(
+          i, r,
+          std::span(rows).first(static_cast<size_t>(std::min(kRows, p.rows() - r)) * row_bytes));
+  });
 }
 
 BenchModel random_model(const std::string& shape) {
   return {.config = named_config(shape),
           .name = shape,
           .random = true,
-          .fill = [](ParamArena& weights, ThreadPool& pool) {
-            constexpr uint64_t kSeed = 1;
-            init_parameters(weights, kSeed, pool);
-          }};
+          .fill =
+              [](ParamArena& weights, ThreadPool& pool) {
+                constexpr uint64_t kSeed = 1;
+                init_parameters(weights, kSeed, pool);
+              },
+          .fill_packed = random_packed};
 }
 
 BenchModel stored_model(const BenchFlags& f) {
@@ -61,6 +95,9 @@ BenchModel stored_model(const BenchFlags& f) {
     model.stored_bytes += bytes_of(t.dtype, t.elements());
   // Opening is a part of loading.
   model.fill = [f](ParamArena& weights, ThreadPool& pool) {
+    load_parameters(open_source(f.model, f.src_strategy, weights.config()), weights, pool);
+  };
+  model.fill_packed = [f](PackedWeights& weights, ThreadPool& pool) {
     load_parameters(open_source(f.model, f.src_strategy, weights.config()), weights, pool);
   };
   return model;
@@ -88,6 +125,12 @@ int bench(const std::string& name, const std::vector<std::string>& arguments) {
   const bool loads = std::ranges::count(f.settings.jobs, Job::load) > 0;
   require(!loads || !f.model.empty(), "{}: --what load needs --model: random weights are made",
           name);
+  if (!f.weights.empty()) {
+    f.settings.weights = parse_block_type(f.weights, name + ": --weights");
+    require(ops::PackedMatrix::takes(*f.settings.weights),
+            "{}: --weights {} is not packed; try: --dtype", name, f.weights);
+    if (f.dtype.empty() && is_quantised(*f.settings.weights)) f.dtype = "fp32";
+  }
   if (f.dtype.empty()) f.dtype = current_isa() == Isa::avx512_bf16 ? "bf16" : "fp32";
   require(f.dtype == "fp32" || f.dtype == "bf16", "{}: --dtype is \"{}\", expected fp32 or bf16",
           name, escaped(f.dtype));

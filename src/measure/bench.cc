@@ -26,10 +26,35 @@ std::vector<int32_t> some_tokens(int64_t count, int64_t vocab_size, uint64_t str
   return ids;
 }
 
-/// What limits products of this dtype at the level in use: bf16 is multiplied as f32 where there is no instruction for it.
+/// What limits products with weights of this dtype at the level in use: bf16 is multiplied as f32 where there is no instruction
+/// for it.
 Peak product_peak(DType dtype) {
+  if (is_quantised(dtype)) return Peak::int8;
   return dtype == DType::bf16 && compute_loop(Peak::bf16) ? Peak::bf16 : Peak::f32;
 }
+
+/// The whole model, plain or packed.
+struct HeldWeights {
+  std::optional<ParamArena> plain;
+  std::optional<PackedWeights> packed;
+
+  HeldWeights(const BenchSettings& settings, const BenchModel& model, ThreadPool& pool) {
+    if (!settings.weights) {
+      plain.emplace(model.config, settings.dtype);
+      model.fill(*plain, pool);
+      return;
+    }
+    std::vector<DType> types;
+    for (const Param& p : llama_params(model.config))
+      types.push_back(p.is_norm() ? DType::f32 : *settings.weights);
+    packed.emplace(model.config, types);
+    model.fill_packed(*packed, pool);
+  }
+  [[nodiscard]] Decoder decoder(DType compute, ops::Exec& exec) const {
+    if (packed) return {*packed, compute, exec};
+    return {plain->config(), *plain, compute, exec};
+  }
+};
 
 class Bench {
  public:
@@ -46,8 +71,8 @@ class Bench {
   /// Of the machine, whether a job needs them or not.
   void measure_peaks();
   void load();
-  void prefill(const ParamArena& weights);
-  void decode(const ParamArena& weights);
+  void prefill(const HeldWeights& weights);
+  void decode(const HeldWeights& weights);
   void train();
 
  private:
@@ -113,35 +138,34 @@ void Bench::load() {
   alternate(
       {.job = Job::load, .work = static_cast<double>(model_->stored_bytes), .peak = Peak::read},
       [&] {
-        ParamArena weights(model_->config, settings_.dtype);
-        model_->fill(weights, pool_);
+        const HeldWeights weights(settings_, *model_, pool_);
         memory_.files_were_unmapped();
         memory_.look();
       });
 }
 
-void Bench::prefill(const ParamArena& weights) {
+void Bench::prefill(const HeldWeights& weights) {
   const LlamaConfig& config = model_->config;
   const std::vector<int32_t> ids = some_tokens(settings_.prompt, config.vocab_size, 1);
-  Decoder decoder(config, weights, settings_.dtype, exec_);
-  KvCache cache(config, settings_.dtype);
+  Decoder decoder = weights.decoder(settings_.dtype, exec_);
+  KvCache cache(config, settings_.cache_type());
   Tensor logits(DType::f32, 1, config.vocab_size);
   alternate({.job = Job::prefill,
              .tokens = settings_.prompt,
              .work = prefill_flops(config, settings_.prompt),
-             .peak = product_peak(settings_.dtype)},
+             .peak = product_peak(settings_.weight_type())},
             [&] {
               cache.truncate(0);
               decoder.prefill(ids, cache, logits);
             });
 }
 
-void Bench::decode(const ParamArena& weights) {
+void Bench::decode(const HeldWeights& weights) {
   const LlamaConfig& config = model_->config;
   const auto sequences = static_cast<size_t>(settings_.batch);
-  Decoder decoder(config, weights, settings_.dtype, exec_);
+  Decoder decoder = weights.decoder(settings_.dtype, exec_);
   std::vector<KvCache> caches;
-  for (size_t i = 0; i < sequences; ++i) caches.emplace_back(config, settings_.dtype);
+  for (size_t i = 0; i < sequences; ++i) caches.emplace_back(config, settings_.cache_type());
   std::vector<KvCache*> each;
   for (KvCache& cache : caches) each.push_back(&cache);
   if (settings_.depth > 0) {
@@ -153,8 +177,8 @@ void Bench::decode(const ParamArena& weights) {
   Tensor logits(DType::f32, settings_.batch, config.vocab_size);
   alternate({.job = Job::decode,
              .tokens = settings_.batch * settings_.tokens,
-             .work = decode_bytes(config, settings_.dtype, settings_.dtype, settings_.batch,
-                                  settings_.depth, settings_.tokens),
+             .work = decode_bytes(config, settings_.weight_type(), settings_.cache_type(),
+                                  settings_.batch, settings_.depth, settings_.tokens),
              .peak = Peak::read},
             [&] {
               for (KvCache& cache : caches) cache.truncate(settings_.depth);
@@ -292,8 +316,7 @@ BenchReport run_bench(const BenchSettings& settings, const BenchModel* model, Th
   report.parameters = count_parameters(model->config);
   if (wanted(Job::load)) bench.load();
   if (wanted(Job::prefill) || wanted(Job::decode)) {
-    ParamArena weights(model->config, settings.dtype);
-    model->fill(weights, pool);
+    const HeldWeights weights(settings, *model, pool);
     if (wanted(Job::prefill)) bench.prefill(weights);
     if (wanted(Job::decode)) bench.decode(weights);
   }

@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "measure/machine.h"
 #include "measure/peak.h"
+#include "model/packed_weights.h"
 #include "model/params.h"
 
 namespace cria {
@@ -28,6 +30,11 @@ struct BenchSettings {
   int64_t repeat = 5;
   DType dtype =
       DType::bf16;  // f32 or bf16: of computing, and of weights but in training, where they are f32
+  /// All matrices packed in this type, for load, prefill and decode; the cache is bf16 then.
+  std::optional<DType> weights;
+
+  [[nodiscard]] DType weight_type() const { return weights.value_or(dtype); }
+  [[nodiscard]] DType cache_type() const { return weights ? DType::bf16 : dtype; }
 };
 /// Throws UsageError where a number makes no sense, or Error(memory) where a job does not fit, before anything is allocated.
 /// Without a model, only what peaks need is checked.
@@ -43,6 +50,7 @@ struct BenchModel {
   int64_t stored_bytes = 0;  // of the weights in their files; 0 where they are made
   /// Fills an arena of the whole model, of any float dtype.
   std::function<void(ParamArena& weights, ThreadPool& pool)> fill;
+  std::function<void(PackedWeights& weights, ThreadPool& pool)> fill_packed;
 };
 
 /// One job, `repeat` times. The peak that limits it was measured before each time.

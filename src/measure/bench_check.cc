@@ -19,11 +19,12 @@ int64_t inference_tokens(const BenchSettings& s, Job job) {
 
 std::vector<MemoryItem> inference_memory(const BenchSettings& s, const LlamaConfig& c, Job job) {
   double weights = 0;
-  for (const Param& p : llama_params(c)) weights += static_cast<double>(weight_bytes(p, s.dtype));
+  for (const Param& p : llama_params(c))
+    weights += static_cast<double>(weight_bytes(p, s.weight_type()));
   const double sequences = job == Job::decode ? static_cast<double>(s.batch) : 1;
   // Caches grow by doubling.
   const double cached = 2 * sequences * static_cast<double>(inference_tokens(s, job)) *
-                        static_cast<double>(cache_bytes(c, s.dtype, 1));
+                        static_cast<double>(cache_bytes(c, s.cache_type(), 1));
   const double logits = 4 * sequences * static_cast<double>(c.vocab_size);
   return {{"weights", bytes_or_most(weights)},
           {"keys and values", bytes_or_most(cached)},
@@ -57,6 +58,12 @@ void check_bench(const BenchSettings& s, const LlamaConfig* config, int threads)
   count("batch", s.batch, 1, 1024);
   require(s.dtype == DType::f32 || s.dtype == DType::bf16,
           "bench: --dtype is {}, expected fp32 or bf16", name_of(s.dtype));
+  if (s.weights) {
+    for (const Param& p : llama_params(*config))
+      require(p.is_norm() || p.cols() % block_elements(*s.weights) == 0,
+              "bench: --weights {} does not divide rows of {} ({}); try: q8_0 or q4_0",
+              name_of(*s.weights), p.cols(), p.name);
+  }
   for (const Job job : s.jobs) {
     if (job == Job::peaks) continue;
     const auto items = job == Job::train ? training_memory(s, *config, threads)

@@ -73,6 +73,7 @@ std::string bench_json(const BenchReport& r, std::string_view version) {
                         {"tokens", s.tokens},
                         {"depth", s.depth},
                         {"batch", s.batch}};
+    if (s.weights) json["settings"]["weights"] = name_of(*s.weights);
   }
   json["peaks"] = Json::array();
   for (const PeakResult& p : r.peaks) json["peaks"].push_back(peak_json(p, r.threads));

@@ -13,7 +13,8 @@ LlamaConfig wide_config(bool tied) {
   return c;
 }
 
-PackedWeights load_packed(const std::string& path, const LlamaConfig& config, std::optional<DType> matrices) {
+PackedWeights load_packed(const std::string& path, const LlamaConfig& config,
+                          std::optional<DType> matrices) {
   ThreadPool pool(2);
   const WeightSource source = WeightSource::open(path, config);
   PackedWeights weights(config, packed_types(source, config, matrices));
@@ -50,7 +51,8 @@ void expect_same_numbers(const PackedWeights& packed, const ParamArena& plain) {
     row.resize(static_cast<size_t>(want[m].cols));
     for (int64_t r = 0; r < want[m].rows; ++r) {
       have[m]->row(r, row);
-      ASSERT_EQ(std::memcmp(row.data(), want[m].row<float>(r).data(), row.size() * 4), 0) << m << ", " << r;
+      ASSERT_EQ(std::memcmp(row.data(), want[m].row<float>(r).data(), row.size() * 4), 0)
+          << m << ", " << r;
     }
   }
   EXPECT_EQ(std::memcmp(packed.norm().data, plain[plain.index().norm()].data, 1024), 0);
@@ -62,7 +64,8 @@ TEST_P(PackedLoading, BlocksOfAFileStandForTheSameNumbersPackedAndPlain) {
   const Scratch scratch;
   for (const bool tied : {false, true}) {
     const LlamaConfig config = wide_config(tied);
-    ConvertOptions options{.format = WeightFormat::gguf, .output = scratch.path(tied ? "t.gguf" : "w.gguf")};
+    ConvertOptions options{.format = WeightFormat::gguf,
+                           .output = scratch.path(tied ? "t.gguf" : "w.gguf")};
     options.blocks = {block_types(GetParam()), 1, {}};
     convert_weights(rows_of(random_weights(config, DType::f32)), config, options);
     const PackedWeights packed = load_packed(options.output, config, std::nullopt);
@@ -75,7 +78,8 @@ TEST_P(PackedLoading, RoundingWhileLoadingGivesWhatQuantizeWrites) {
   const Scratch scratch;
   const LlamaConfig config = wide_config(false);
   const ParamArena exact = random_weights(config, DType::f32);
-  convert_weights(rows_of(exact), config, {.format = WeightFormat::hugging_face, .output = scratch.path("hf")});
+  convert_weights(rows_of(exact), config,
+                  {.format = WeightFormat::hugging_face, .output = scratch.path("hf")});
   ConvertOptions options{.format = WeightFormat::gguf, .output = scratch.path("w.gguf")};
   options.blocks = {block_types(GetParam()), 1, {}};
   convert_weights(rows_of(exact), config, options);
@@ -84,15 +88,16 @@ TEST_P(PackedLoading, RoundingWhileLoadingGivesWhatQuantizeWrites) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, PackedLoading,
-                         testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1, DType::q8_0,
-                                         DType::q4_k, DType::q5_k, DType::q6_k),
+                         testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
+                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
 TEST(PackedLoadingOfFloats, BecomesBf16) {
   const Scratch scratch;
   const LlamaConfig config = small_config(true);
   const ParamArena exact = random_weights(config, DType::f32);
-  convert_weights(rows_of(exact), config, {.format = WeightFormat::hugging_face, .output = scratch.path("hf")});
+  convert_weights(rows_of(exact), config,
+                  {.format = WeightFormat::hugging_face, .output = scratch.path("hf")});
   ParamArena rounded(config, DType::f32);
   for (int64_t e = 0; e < exact.all().elements(); ++e)
     rounded.all().row<float>(0)[static_cast<size_t>(e)] =

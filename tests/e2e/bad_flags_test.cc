@@ -61,7 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCommand{2, "generate --model {i}/tiny --token_ids 1 --weights f32"},
         BadCommand{2, "eval"}, BadCommand{2, "eval --model {i}/tiny"},
         BadCommand{2, "eval --model {i}/tiny --text {i}/tiny/config.json"},
-        BadCommand{4, "eval --model {i}/tiny.gguf --text {i}/no_such_text"},
+        BadCommand{2, "eval --model {i}/tiny.gguf --text {i}/no_such_text"},
         BadCommand{2, "eval --model {i}/tiny.gguf --text {i}/tiny/config.json --tokens -1"},
         BadCommand{2,
                    "eval --model {i}/tiny.gguf --text {i}/tiny/config.json --reference_dtype fp32"},
