@@ -16,8 +16,10 @@ find_path(CRIA_CUDART_INCLUDE cuda_runtime_api.h HINTS ${places} PATH_SUFFIXES i
 # In wheels these are folders of their own.
 find_path(CRIA_CUDA_CRT_INCLUDE crt/host_defines.h HINTS ${places} PATH_SUFFIXES include)
 find_path(CRIA_CUDA_NV_INCLUDE nv/target HINTS ${places} PATH_SUFFIXES include include/cccl)
-find_library(CRIA_NCCL_LIB NAMES nccl libnccl.so.2 HINTS ${places} PATH_SUFFIXES lib lib64)
-find_library(CRIA_CUDART_LIB NAMES cudart libcudart.so.13 libcudart.so.12 HINTS ${places} PATH_SUFFIXES lib lib64)
+# From beside their headers first: those of another version say another interface.
+find_library(CRIA_NCCL_LIB NAMES nccl libnccl.so.2 HINTS ${CRIA_NCCL_INCLUDE}/.. ${places} PATH_SUFFIXES lib lib64)
+find_library(CRIA_CUDART_LIB NAMES cudart libcudart.so.13 libcudart.so.12 HINTS ${CRIA_CUDART_INCLUDE}/.. ${places}
+  PATH_SUFFIXES lib lib64)
 mark_as_advanced(CRIA_NCCL_INCLUDE CRIA_CUDART_INCLUDE CRIA_CUDA_CRT_INCLUDE CRIA_CUDA_NV_INCLUDE CRIA_NCCL_LIB CRIA_CUDART_LIB)
 
 set(CRIA_NCCL_FOUND FALSE)

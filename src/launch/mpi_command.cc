@@ -75,6 +75,9 @@ StartCommand start_command(const StartRequest& r) {
     c.starter = Starter::mpirun;
     c.argv = {mpirun, "-n", fmt::format("{}", r.ranks)};
     if (!r.hostfile.empty()) c.argv.insert(c.argv.end(), {"--hostfile", r.hostfile});
+    // Ranks must agree on it, and ssh takes no environment along.
+    if (!r.hostfile.empty() && std::getenv("CRIA_TRANSPORT") != nullptr)
+      c.argv.insert(c.argv.end(), {"-x", "CRIA_TRANSPORT"});
     c.environment = open_mpi_settings(r.hostfile.empty() && !slurm);
     if (!r.remote_agent.empty()) {
       set_unless_given(c.environment, "OMPI_MCA_plm_rsh_agent", r.remote_agent);

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdlib>
 #include <optional>
+#include <stdexcept>
 #include <thread>
 
 #include "base/error.h"
@@ -49,8 +50,13 @@ std::vector<std::byte> pattern(size_t size, int seed) {
   return bytes;
 }
 
+/// Waits; what takes too long is an error of the test.
 void finish(Transfer& transfer) {
-  while (!transfer.done()) std::this_thread::yield();
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!transfer.done()) {
+    if (std::chrono::steady_clock::now() > end) throw std::runtime_error("a transfer never ends");
+    std::this_thread::yield();
+  }
 }
 
 /// The error that waiting for a transfer ends with.

@@ -46,6 +46,19 @@ TEST_F(Launch, EveryRankKnowsItsPlaceAndHasItsLog) {
   EXPECT_THAT(slurp(folder_ / "logs/scheduler.log"), HasSubstr("/mpirun -n 3 "));
 }
 
+TEST_F(Launch, HostsAreToldWhatCarriesTheMessages) {
+  const auto program = write_script(folder_, "p.sh", "echo \"by $CRIA_TRANSPORT\"");
+  std::ofstream(folder_ / "hosts") << "localhost slots=2\n";
+  const auto command = words(2, {"--hostfile", "hosts", "--", program});
+  Launched said(folder_, command, {{"CRIA_TRANSPORT", "nccl"}});
+  EXPECT_EQ(said.wait(), 0) << said.err();
+  EXPECT_THAT(said.err(), HasSubstr(" -x CRIA_TRANSPORT "));
+  EXPECT_EQ(log(1), "by nccl\n");
+  Launched silent(folder_, command);
+  EXPECT_EQ(silent.wait(), 0) << silent.err();
+  EXPECT_THAT(silent.err(), Not(HasSubstr(" -x ")));
+}
+
 TEST_F(Launch, OneRankNeedsNoMpirun) {
   const auto program =
       write_script(folder_, "p.sh", "echo \"rank '$OMPI_COMM_WORLD_RANK'\"; exit 8");

@@ -1,5 +1,5 @@
-// Compiled where the real headers are, and never run: the numbers of the headers in include/ are theirs. That the functions have
-// their types is seen by compiling fake_nccl.cc, which defines them, against the real headers too.
+// Never run: numbers that the real headers and those in include/ share, as both are compiled with this. That the functions have
+// their types is seen by compiling fake_nccl.cc, which defines them, against both.
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
