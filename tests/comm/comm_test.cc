@@ -55,15 +55,15 @@ struct Shape {
 };
 
 template <class T, class Sum>
-void check_sums(DType dtype, int ranks, Shape s) {
+void check_sums(DType dtype, int ranks, Shape s, std::vector<int> blocks = {}) {
   run_as_threads(ranks, [&](Transport& transport) {
     CommWorld world(transport, {.deadline = std::chrono::seconds(20), .checked = true});
-    Comm comm(world, "world", first_ranks(ranks), 0);
+    Comm comm(world, "world", first_ranks(ranks), 0, blocks);
     Tensor memory(dtype, s.rows, s.stride);
     const View data = memory.view().col_range(0, s.cols);
     fill<T>(data, comm.rank());
     const int64_t first = comm.begin(s.rows, comm.rank());
-    const int64_t count = comm.begin(s.rows, comm.rank() + 1) - first;
+    const int64_t count = comm.rows_of(data, comm.rank()).rows;
     Tensor mine(dtype, std::max<int64_t>(count, 1), s.cols);
     comm.reduce_scatter(data, mine.view().row_range(0, count));
     comm.all_reduce(data);
@@ -151,6 +151,14 @@ TEST(Comm, StartedCollectivesGiveTheSameBitsWhileOthersRun) {
   }
 }
 
+// The sums stay in the order of the ranks, whoever's rows stand first.
+TEST(Comm, RowsOfRanksMayStandInAnyOrder) {
+  for (const int64_t rows : {1, 8, 11}) {
+    check_sums<float, float>(DType::f32, 4, {rows, 5, 7}, {0, 2, 1, 3});
+    check_sums<float, float>(DType::f32, 3, {rows, 5, 5}, {2, 0, 1});
+  }
+}
+
 TEST(Comm, AStartedSumHasADeadlineToo) {
   run_as_threads(2, [&](Transport& transport) {
     CommWorld world(transport, {.deadline = std::chrono::milliseconds(200)});
@@ -181,7 +189,7 @@ TEST(Comm, GatheredRowsAreEverybodys) {
         Tensor memory(DType::f32, rows, 6);
         const View all = memory.view().col_range(0, 5);
         const int64_t first = comm.begin(rows, comm.rank());
-        const View mine = all.row_range(first, comm.begin(rows, comm.rank() + 1) - first);
+        const View mine = comm.rows_of(all, comm.rank());
         for (int64_t r = 0; r < mine.rows; ++r)
           for (float& x : mine.row<float>(r)) x = static_cast<float>(first + r);
         comm.all_gather(mine, all);
@@ -293,6 +301,22 @@ TEST(RankGrid, RanksCountTensorFirstThenDataThenStage) {
   EXPECT_EQ(g.dp_ranks(), std::vector<int>({14, 17}));
   EXPECT_EQ(g.pp_ranks(), std::vector<int>({5, 11, 17, 23}));
   EXPECT_THROW(make_grid(2, 2, 2, 6, 0), UsageError);
+}
+
+TEST(RankGrid, NeighboursShareACopyOfWhatIsCut) {
+  const RankGrid g = make_grid(4, 2, 2, 16, 13, 2);  // stage 1, dp 2, tp 1
+  EXPECT_EQ(g.shard_index(), 0);
+  EXPECT_EQ(g.copy_index(), 1);
+  EXPECT_EQ(g.shard_ranks(), std::vector<int>({13, 15}));
+  EXPECT_EQ(g.copy_ranks(), std::vector<int>({9, 13}));
+  EXPECT_EQ(g.dp_blocks(), std::vector<int>({0, 2, 1, 3}));
+  const RankGrid all = make_grid(4, 2, 2, 16, 13);
+  EXPECT_EQ(all.shard_ranks(), all.dp_ranks());
+  EXPECT_EQ(all.copy_ranks(), std::vector<int>({13}));
+  EXPECT_EQ(all.dp_blocks(), std::vector<int>({0, 1, 2, 3}));
+  EXPECT_EQ(make_grid(4, 1, 1, 4, 3, 1).copy_ranks(), std::vector<int>({0, 1, 2, 3}));
+  EXPECT_THROW(make_grid(4, 1, 1, 4, 0, 3), UsageError);
+  EXPECT_THROW(make_grid(4, 1, 1, 4, 0, 8), UsageError);
 }
 
 TEST(Groups, EveryRankSumsWithItsOwn) {
