@@ -198,6 +198,7 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
   ParamArena parameters(config, s.model.param, part);
   load_parameters(*weights, parameters, pool);
+  const RankGrid& grid = groups.grid;
   const int64_t first = std::ssize(prompts) * grid.dp_index() / grid.dp;
   const int64_t end = std::ssize(prompts) * (grid.dp_index() + 1) / grid.dp;
   const auto mine =
