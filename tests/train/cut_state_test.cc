@@ -39,7 +39,7 @@ struct Rank {
   ops::Exec exec{pool};
   TrainState state;
   TrainSettings settings;
-  test::RandomSamples samples{24};
+  test::RandomSamples samples{32};
   test::StepList log;
 };
 
