@@ -46,7 +46,7 @@ std::vector<bool> owned_params(const ParamArena& arena, const RankGrid& grid) {
   for (size_t i = 0; i < uncut.size(); ++i) {
     const Param& p = arena.params()[i];
     const bool mine_of_tp = !uncut[i].whole() || grid.tp_index() == 0;
-    const bool mine_of_dp = p.sharded || grid.dp_index() == 0;
+    const bool mine_of_dp = (p.sharded ? grid.copy_index() : grid.dp_index()) == 0;
     owned[i] = !p.copy && mine_of_tp && mine_of_dp;
   }
   return owned;

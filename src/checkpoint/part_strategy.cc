@@ -19,15 +19,21 @@ std::vector<RecipeParam> recipe_params(const std::vector<Param>& params, const P
 
 /// The devices of a stage as a grid. Dims are counted from the right, and those of one device are left out, as MindSpore does.
 struct StageGrid {
-  explicit StageGrid(const RankGrid& g) : dp(g.dp), tp(g.tp) {
+  explicit StageGrid(const RankGrid& g)
+      : dp(g.dp), tp(g.tp), shard(g.shard_size()), given(g.shard) {
     if (dp > 1) devices.push_back(dp);
     if (tp > 1) devices.push_back(tp);
     if (devices.empty()) devices.push_back(1);
   }
-  int64_t dp, tp;
+  int64_t dp, tp, shard;
+  int given;  // RankGrid::shard
   std::vector<int64_t> devices;
   static constexpr int64_t kTp = 0;
-  [[nodiscard]] int64_t of_dp() const { return tp > 1 ? 1 : 0; }
+  /// The dp dim divided into copies and the parts of one, beside tp.
+  [[nodiscard]] std::vector<int64_t> devices_of_parts() const {
+    return shard == dp ? devices : std::vector<int64_t>{dp / shard, shard, tp};
+  }
+  static constexpr int64_t kParts = 1;
 };
 
 /// `tp_dim`: the dim that is cut over tp, or -1.
@@ -39,10 +45,12 @@ ParamLayout layout_of(const Param& p, int tp_dim, const StageGrid& grid) {
   if (!p.sharded) return layout;
   if (tp_dim < 0 && grid.tp > 1) {
     // An optimizer shard would number the copies over tp as well; the rows are plainly cut over dp.
-    map[0] = grid.of_dp();
+    layout.dev_matrix = grid.devices_of_parts();
+    map[0] = StageGrid::kParts;
   } else {
     layout.opt_weight_shard_step = static_cast<int32_t>(grid.tp);
-    layout.opt_weight_shard_size = -1;  // over all that hold copies
+    layout.opt_weight_shard_size =
+        grid.given > 0 ? grid.given : -1;  // -1: over all that hold copies
   }
   return layout;
 }

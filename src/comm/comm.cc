@@ -50,8 +50,13 @@ class Patience {
 
 }  // namespace
 
-Comm::Comm(CommWorld& world, std::string name, std::vector<int> ranks, int channel)
-    : world_(world), name_(std::move(name)), ranks_(std::move(ranks)), channel_(channel) {
+Comm::Comm(CommWorld& world, std::string name, std::vector<int> ranks, int channel,
+           std::vector<int> blocks)
+    : world_(world),
+      name_(std::move(name)),
+      ranks_(std::move(ranks)),
+      blocks_(std::move(blocks)),
+      channel_(channel) {
   const auto me = std::ranges::find(ranks_, world.transport.rank());
   check(me != ranks_.end(), "a rank is in its own groups");
   rank_ = static_cast<int>(me - ranks_.begin());

@@ -44,7 +44,9 @@ class Comm {
  public:
   /// The group of these ranks of the world (ascending or in any agreed order; this rank is among them). `name` is for messages:
   /// "dp", "tp", "pp", "world". `channel`: two numbers (channel, channel + 1) that no other group with a common pair of ranks uses.
-  Comm(CommWorld& world, std::string name, std::vector<int> ranks, int channel);
+  /// `blocks`: where each rank's rows stand among all rows, a permutation; empty: in the order of the ranks. Sums keep that order.
+  Comm(CommWorld& world, std::string name, std::vector<int> ranks, int channel,
+       std::vector<int> blocks = {});
 
   [[nodiscard]] int rank() const { return rank_; }  // in the group
   [[nodiscard]] int size() const { return static_cast<int>(ranks_.size()); }
@@ -62,12 +64,14 @@ class Comm {
   void all_reduce(std::span<int64_t> data);
   void all_reduce_max(std::span<float> data);
 
-  /// Rows [begin(r), begin(r + 1)) of rows belong to rank r: begin(r) = rows * r / size.
-  [[nodiscard]] int64_t begin(int64_t rows, int rank) const { return rows * rank / size(); }
+  /// Rows [rows * b / size, rows * (b + 1) / size) belong to the rank of block b.
   template <class V>
   [[nodiscard]] V rows_of(V all, int rank) const {
     const int64_t first = begin(all.rows, rank);
-    return all.row_range(first, begin(all.rows, rank + 1) - first);
+    return all.row_range(first, all.rows * (block_of(rank) + 1) / size() - first);
+  }
+  [[nodiscard]] int64_t begin(int64_t rows, int rank) const {
+    return rows * block_of(rank) / size();
   }
   /// partial [rows, cols] on every rank; mine [my rows, cols] = the sum of everybody's partial rows of mine. `mine` may be a
   /// window of partial at just those rows. Dtypes as all_reduce.
@@ -130,6 +134,9 @@ class Comm {
   /// Notes an operation in the log while it lives.
   class Noted;
 
+  [[nodiscard]] int64_t block_of(int rank) const {
+    return blocks_.empty() ? rank : blocks_[static_cast<size_t>(rank)];
+  }
   [[nodiscard]] Piece send_piece(std::span<const std::byte> bytes, int to);
   [[nodiscard]] Piece receive_piece(std::span<std::byte> bytes, int from);
   void wait(std::span<Piece> pieces, const Noted& operation);
@@ -143,7 +150,7 @@ class Comm {
 
   CommWorld& world_;
   std::string name_;
-  std::vector<int> ranks_;
+  std::vector<int> ranks_, blocks_;
   int rank_ = 0, channel_;
   int64_t bytes_sent_ = 0;
   int64_t collectives_ = 0;  // compared between ranks in checked groups

@@ -8,14 +8,16 @@ namespace cria {
 
 class Groups {
  public:
-  /// `transport` outlives the object and has grid.size() ranks.
+  /// dp's rows go by RankGrid::dp_block(), so that a copy's part is what its ranks have summed. `transport` outlives the object and has grid.size() ranks.
   Groups(Transport& transport, const RankGrid& grid, CommSettings settings = {});
 
   const RankGrid grid;
   CommWorld shared;
   Comm world, tp, dp;
+  // Of dp: those that have the parts of one copy of what is cut, and those that have copies of one part (RankGrid::shard).
+  Comm shard, copies;
   // Sums of gradients that go on during the backward, and what is gathered after them.
-  Comm dp_sums, dp_gathers;
+  Comm dp_sums, dp_gathers, copy_gathers;
   // Ranks of this rank's pipeline. What flows forward and what flows back are apart, so that neither waits for the other.
   Comm pp, pp_forward, pp_backward;
 };

@@ -12,7 +12,7 @@ struct OperationCost {
   int64_t kept = 0;  // bytes that the group keeps for its next operation
 };
 
-/// Rows [rows, cols] of one piece of memory, over `size` ranks of which this is number `rank`.
+/// Rows [rows, cols] of one piece of memory, over `size` ranks of which this has block `rank` of the rows.
 OperationCost all_reduce_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank);
 OperationCost reduce_scatter_cost(DType dtype, int64_t rows, int64_t cols, int size, int rank);
 /// Of one that goes on while the rank computes: `kept` is freed when it is done.

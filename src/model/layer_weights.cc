@@ -15,11 +15,12 @@ ModelPart one_layer(const ParamArena& arena) {
   return part;
 }
 
-LayerWeights::LayerWeights(const ParamArena& weights, Comm* dp) : weights_(weights), dp_(dp) {
+LayerWeights::LayerWeights(const ParamArena& weights, Comm* shard)
+    : weights_(weights), shard_(shard) {
   const bool cut = std::ranges::any_of(weights.params(),
                                        [](const Param& p) { return p.layer >= 0 && p.sharded; });
   if (!cut) return;
-  check(dp != nullptr, "cut weights are gathered from a group");
+  check(shard != nullptr, "cut weights are gathered from a group");
   gathered_.emplace(weights.config(), weights.dtype(), one_layer(weights));
 }
 
@@ -36,7 +37,7 @@ void LayerWeights::fetch(int64_t layer) {
     const ConstView mine = weights_[first + i];
     const View whole = (*gathered_)[i];
     if (weights_.params()[static_cast<size_t>(first + i)].sharded) {
-      dp_->all_gather(mine, whole);
+      shard_->all_gather(mine, whole);
     } else {
       std::memcpy(whole.data, mine.data, bytes_of(mine).size());
     }

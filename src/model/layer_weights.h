@@ -33,8 +33,9 @@ ModelPart one_layer(const ParamArena& arena);
 /// is gathered; all ranks of the group then fetch the same layers in the same order.
 class LayerWeights {
  public:
-  /// `weights` and `dp` outlive the object; no group is needed for weights that are not cut.
-  explicit LayerWeights(const ParamArena& weights, Comm* dp = nullptr);
+  /// `weights` and `shard`, the ranks that have the other rows, outlive the object; no group is needed for weights that are not
+  /// cut.
+  explicit LayerWeights(const ParamArena& weights, Comm* shard = nullptr);
   /// Where a layer's weights are after it was fetched, until the next one is.
   [[nodiscard]] LayerViews<ConstView> views(int64_t layer) const;
   void fetch(int64_t layer);
@@ -43,7 +44,7 @@ class LayerWeights {
 
  private:
   const ParamArena& weights_;
-  Comm* dp_;
+  Comm* shard_;
   std::optional<ParamArena> gathered_;
 };
 

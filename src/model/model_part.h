@@ -29,7 +29,8 @@ void check_split(const LlamaConfig& config, const ModelPart& part);
 LlamaConfig local_config(const LlamaConfig& config, const ModelPart& part);
 
 /// How optimizer state is cut over data-parallel ranks, by the recipe's rules: a matrix of more than `threshold_bytes` whose rows
-/// divide by `count` is cut into `count` blocks of rows; tables and norms never are.
+/// divide by `count` is cut into `count` blocks of rows; tables and norms never are. With fewer blocks than ranks several ranks
+/// hold copies of one (RankGrid::shard).
 struct OptimizerShard {
   int count = 1, index = 0;
   int64_t threshold_bytes = 64 << 10;  // compared with the f32 size of what the rank holds

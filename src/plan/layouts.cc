@@ -40,7 +40,12 @@ double passes(const TrainingRun& run) {
 /// The layout dp x tp x pp of the same samples per step; nothing where the rules forbid it.
 std::optional<Layout> layout_of(TrainingRun run, const RankGrid& grid) {
   const int64_t samples = run.global_batch();
+  const int shard = run.grid.shard;
   run.grid = grid;
+  if (shard > 0 && grid.dp > 1) {  // groups of so many ranks are asked for
+    if (grid.dp % shard != 0) return std::nullopt;
+    run.grid.shard = shard;
+  }
   if (samples % grid.dp != 0) return std::nullopt;
   // As many samples in a micro batch as before, fewer where the pipeline needs more of them.
   const int64_t of_rank = samples / grid.dp;
@@ -76,6 +81,13 @@ std::optional<Change> shard_optimizer(const TrainingRun& run, int64_t /*availabl
   TrainingRun other = run;
   other.optimizer_shard = true;
   return changed("parallel.enable_parallel_optimizer True", std::move(other));
+}
+std::optional<Change> cut_over_all(const TrainingRun& run, int64_t /*available*/) {
+  if (!run.optimizer_shard || run.grid.shard_size() == run.grid.dp) return std::nullopt;
+  TrainingRun other = run;
+  other.grid.shard = 0;
+  return changed("parallel.parallel_optimizer_config.optimizer_weight_shard_size -1",
+                 std::move(other));
 }
 std::optional<Change> cut_more(const TrainingRun& run, int zero, std::string_view text) {
   if (run.grid.dp == 1 || !run.optimizer_shard || run.zero >= zero) return std::nullopt;
@@ -136,8 +148,9 @@ std::optional<Change> recompute_gate_up(const TrainingRun& run, int64_t /*availa
 std::optional<Change> recompute_all(const TrainingRun& run, int64_t /*available*/) {
   return recompute_with(run, Recompute::full, "recompute_config.recompute True");
 }
-constexpr Edit kEdits[] = {shard_optimizer, scatter_stream,    split_tables,  cut_gradients,
-                           smaller_batches, recompute_gate_up, recompute_all, cut_weights};
+constexpr Edit kEdits[] = {shard_optimizer,   cut_over_all,  scatter_stream,
+                           split_tables,      cut_gradients, smaller_batches,
+                           recompute_gate_up, recompute_all, cut_weights};
 
 /// What makes `run` of `before`.
 std::string layout_text(const TrainingRun& run, const TrainingRun& before) {

@@ -50,6 +50,7 @@ std::string run_text(const TrainingRun& run) {
                       plural(run.ranks(), "rank"), g.dp, g.tp, g.pp);
   if (run.optimizer_shard && g.dp > 1) {
     text += ", optimizer state sharded";
+    if (g.shard_size() < g.dp) text += fmt::format(" over groups of {}", g.shard_size());
     if (run.zero > 1) text += fmt::format(" (ZeRO-{})", run.zero);
   }
   if (run.sequence_parallel && g.tp > 1) text += ", sequence parallel";

@@ -112,8 +112,10 @@ class Step {
     }
   }
   void gather_rows(const Param& p, int64_t times) {
-    add("dp", "weights",
-        all_gather_cost(run_.storage, p.rows(), p.cols(), dp_, share_.grid.dp_index()), times);
+    add("dp shard", "weights",
+        all_gather_cost(run_.storage, p.rows(), p.cols(), share_.grid.shard_size(),
+                        share_.grid.shard_index()),
+        times);
   }
 
   /// Layers' matrices, during the backward (train/gradient_sums.h). False where combine_gradients() has to.
@@ -122,15 +124,24 @@ class Step {
     const bool cut = share_.layer_gradients_cut();
     if (dp_ == 1 || p.layer < 0 || p.is_norm()) return false;
     if (cut && !share_.gradients[i].sharded) return false;
-    const int rank = share_.grid.dp_index();
+    const int rank = share_.grid.dp_block();
     OperationCost sum = started_reduce_scatter_cost(DType::f32, p.rows(), p.cols(), dp_, rank);
     if (!cut && !share_.state[i].sharded) {
       sum = started_reduce_scatter_cost(DType::f32, p.elements(), 1, dp_, rank);
       add("dp gathers", "gradients", all_gather_cost(DType::f32, p.elements(), 1, dp_, rank));
+    } else {
+      gather_copies("dp copy gathers", share_.state[i]);
     }
     arriving_[p.layer] += sum.kept;
     add("dp sums", "gradients", {.sent = sum.sent}, cut ? run_.micro_batches : 1);
     return true;
+  }
+
+  /// Rows that several ranks keep: each has summed some of them.
+  void gather_copies(std::string_view group, const Param& mine) {
+    add(group, "gradients",
+        all_gather_cost(DType::f32, mine.rows(), mine.cols(), share_.grid.copies(),
+                        share_.grid.copy_index()));
   }
 
   void combine_gradients() {
@@ -139,7 +150,9 @@ class Step {
       if (p.is_norm() && share_.pipeline.sequence_parallel)
         add("tp", "gradients of norms",
             all_reduce_cost(DType::f32, p.rows(), p.cols(), tp_, share_.grid.tp_index()));
-      if (!summed_in_backward(i)) sum_over_dp(p, share_.state[i].sharded);
+      if (summed_in_backward(i)) continue;
+      sum_over_dp(p, share_.state[i].sharded);
+      if (share_.state[i].sharded) gather_copies("dp copies", share_.state[i]);
     }
     const ParamIndex index(run_.config, share_.part);
     const Param* const table = share_.part.embedding ? &share_.held.front() : nullptr;
@@ -152,7 +165,7 @@ class Step {
       if (end) add("pp", "tied table", {.sent = bytes, .kept = bytes});
   }
   void sum_over_dp(const Param& p, bool sharded) {
-    const int rank = share_.grid.dp_index();
+    const int rank = share_.grid.dp_block();
     add("dp", "gradients",
         sharded ? reduce_scatter_cost(DType::f32, p.rows(), p.cols(), dp_, rank)
                 : all_reduce_cost(DType::f32, p.rows(), p.cols(), dp_, rank));

@@ -29,8 +29,8 @@ RankGrid grid_of(const TrainingRun& run, int rank) {
 
 OptimizerShard shard_of(const TrainingRun& run, const RankGrid& grid) {
   if (!run.optimizer_shard) return {};
-  return {.count = grid.dp,
-          .index = grid.dp_index(),
+  return {.count = grid.shard_size(),
+          .index = grid.shard_index(),
           .threshold_bytes = run.shard_threshold_bytes,
           .zero = run.zero};
 }

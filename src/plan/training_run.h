@@ -21,7 +21,7 @@ struct TrainingRun {
   int64_t batch_size = 1;      // samples of a micro batch
   int64_t micro_batches = 1;   // of one data-parallel rank in a step
   int64_t trained_tokens = 0;  // of a micro batch; 0: all of them
-  RankGrid grid;               // its sizes; the rank is given apart
+  RankGrid grid;               // its sizes and groups; the rank is given apart
   /// Layers of each stage, for any number of stages; empty: the recipe's rule without an offset.
   std::function<StageRuns(int stages)> split;
   bool sequence_parallel = false, vocab_split = false;

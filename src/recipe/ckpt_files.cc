@@ -13,6 +13,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/part_strategy.h"
 #include "formats/mindspore_ckpt.h"
+#include "recipe/own_layout.h"
 
 namespace cria::recipe {
 namespace {
@@ -76,9 +77,7 @@ void remove_half_written(const std::string& folder, const std::string& begin) {
 
 }  // namespace
 
-OutputFolders::OutputFolders(const RecipeSettings& s, int rank)
-    : grid{static_cast<int>(s.parallel.dp), static_cast<int>(s.parallel.tp),
-           static_cast<int>(s.parallel.pp), rank} {
+OutputFolders::OutputFolders(const RecipeSettings& s, int rank) : grid(grid_at(s.parallel, rank)) {
   const char* given = std::getenv("LOCAL_DEFAULT_PATH");
   root = given != nullptr && *given != '\0' ? given : s.output_dir;
   const auto of_rank = [&](const std::string& folder, int r) {

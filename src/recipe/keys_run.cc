@@ -115,7 +115,7 @@ constexpr Key kKeys[] = {
     {"parallel.parallel_optimizer_config", Treatment::honoured, Takes::map, ""},
     {"parallel.parallel_optimizer_config.gradient_accumulation_shard", Treatment::honoured, Takes::boolean, "the layers' gradients cut too (ZeRO-2)"},
     {"parallel.parallel_optimizer_config.parallel_optimizer_threshold", Treatment::honoured, Takes::integer, "KB; smaller matrices are not cut"},
-    {"parallel.parallel_optimizer_config.optimizer_weight_shard_size", Treatment::honoured, Takes::integer, "-1 or data_parallel"},
+    {"parallel.parallel_optimizer_config.optimizer_weight_shard_size", Treatment::honoured, Takes::integer, "ranks of a group that state is cut over, each group has a copy; a divisor of data_parallel, -1: all"},
     {"parallel_config", Treatment::honoured, Takes::map, ""},
     {"parallel_config.data_parallel", Treatment::honoured, Takes::integer, "ranks that share the batch"},
     {"parallel_config.model_parallel", Treatment::honoured, Takes::integer, "ranks that share every layer"},

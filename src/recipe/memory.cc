@@ -3,6 +3,7 @@
 
 #include "base/cpu.h"
 #include "recipe/model_setup.h"
+#include "recipe/own_layout.h"
 
 namespace cria::recipe {
 namespace {
@@ -35,9 +36,7 @@ TrainingRun training_run(const RecipeSettings& s, const LlamaConfig& config) {
   run.seq_length = s.model.seq_length;
   run.batch_size = s.batch_size;
   run.micro_batches = s.accumulation * s.interleave * s.parallel.micro_batches;
-  run.grid = {.dp = static_cast<int>(s.parallel.dp),
-              .tp = static_cast<int>(s.parallel.tp),
-              .pp = static_cast<int>(s.parallel.pp)};
+  run.grid = grid_at(s.parallel, 0);
   run.split = [parallel = s.parallel, config, seq_length = s.model.seq_length](int stages) {
     ParallelSettings p = parallel;
     // The configuration's offsets are for its own number of stages.

@@ -3,22 +3,23 @@
 #include "checkpoint/part_strategy.h"
 
 namespace cria::recipe {
-namespace {
 
 RankGrid grid_at(const ParallelSettings& p, int rank) {
-  return {static_cast<int>(p.dp), static_cast<int>(p.tp), static_cast<int>(p.pp), rank};
+  return {.dp = static_cast<int>(p.dp),
+          .tp = static_cast<int>(p.tp),
+          .pp = static_cast<int>(p.pp),
+          .rank = rank,
+          .shard = static_cast<int>(p.shard_size)};
 }
-
-}  // namespace
 
 RankGrid grid_of_run(const RecipeSettings& s, const Transport& transport) {
   const RankGrid grid = grid_at(s.parallel, transport.rank());
-  return make_grid(grid.dp, grid.tp, grid.pp, transport.size(), grid.rank);
+  return make_grid(grid.dp, grid.tp, grid.pp, transport.size(), grid.rank, grid.shard);
 }
 
 OptimizerShard shard_of_run(const ParallelSettings& p, const RankGrid& grid) {
-  return {.count = p.optimizer_shard ? grid.dp : 1,
-          .index = p.optimizer_shard ? grid.dp_index() : 0,
+  return {.count = p.optimizer_shard ? grid.shard_size() : 1,
+          .index = p.optimizer_shard ? grid.shard_index() : 0,
           .threshold_bytes = p.shard_threshold,
           .zero = p.zero};
 }

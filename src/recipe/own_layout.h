@@ -7,6 +7,8 @@
 
 namespace cria::recipe {
 
+/// The place of a rank, by the settings alone.
+RankGrid grid_at(const ParallelSettings& parallel, int rank);
 /// This rank's place. Throws UsageError unless the settings divide over as many ranks as there are.
 RankGrid grid_of_run(const RecipeSettings& settings, const Transport& transport);
 /// How a rank's state is cut over data-parallel ranks.

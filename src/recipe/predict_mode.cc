@@ -198,8 +198,9 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
   ParamArena parameters(config, s.model.param, part);
   load_parameters(*weights, parameters, pool);
-  const int64_t first = groups.dp.begin(std::ssize(prompts), groups.dp.rank());
-  const int64_t end = groups.dp.begin(std::ssize(prompts), groups.dp.rank() + 1);
+  const RankGrid& grid = groups.grid;
+  const int64_t first = std::ssize(prompts) * grid.dp_index() / grid.dp;
+  const int64_t end = std::ssize(prompts) * (grid.dp_index() + 1) / grid.dp;
   const auto mine =
       std::span(prompts).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
   const std::vector<std::string> answers =

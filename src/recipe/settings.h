@@ -73,6 +73,7 @@ struct ParallelSettings {
   std::vector<int64_t> offsets;
   bool optimizer_shard = false;
   int64_t shard_threshold = 64 << 10;  // bytes
+  int64_t shard_size = 0;              // RankGrid::shard
   int zero = 1;                        // OptimizerShard::zero
   int64_t gradient_buckets = 0;        // TrainSettings::gradient_buckets
   bool only_save_strategy = false;     // write the strategy files and end

@@ -92,9 +92,13 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
   const int64_t shard_size =
       v.integer("parallel.parallel_optimizer_config.optimizer_weight_shard_size", -1, kMostDevices)
           .value_or(-1);
-  require(shard_size == -1 || shard_size == p.dp || !p.optimizer_shard || p.dp == 1,
-          "config: optimizer_weight_shard_size is {}, expected -1 or data_parallel = {}",
+  // One rank alone, or state that is not cut, has no groups.
+  if (!p.optimizer_shard || p.dp == 1 || shard_size == -1) return;
+  require(shard_size >= 1 && p.dp % shard_size == 0,
+          "config: parallel.parallel_optimizer_config.optimizer_weight_shard_size is {}, expected "
+          "-1 or a divisor of data_parallel = {}",
           shard_size, p.dp);
+  p.shard_size = shard_size;
 }
 
 StageRuns stage_runs(const ParallelSettings& p, const LlamaConfig& config, int64_t seq_length) {

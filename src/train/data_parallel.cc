@@ -30,7 +30,11 @@ void combine_gradients(const TrainState& state, ParamArena& grads, View entrance
     if (held.is_norm() && sequence_parallel && !groups.tp.alone()) groups.tp.all_reduce(grads[i]);
     if (groups.dp.alone() || (!summed.empty() && summed[static_cast<size_t>(i)])) continue;
     if (state.m.params()[static_cast<size_t>(i)].sharded) {
-      groups.dp.reduce_scatter(grads[i], state.rows_of_state(grads, i));
+      const View mine = state.rows_of_state(grads, i);
+      // Each of those that have a copy of these rows sums some of them, and all get the others'.
+      const View summed_here = groups.copies.rows_of(mine, groups.copies.rank());
+      groups.dp.reduce_scatter(grads[i], summed_here);
+      groups.copies.all_gather(summed_here, mine);
     } else {
       groups.dp.all_reduce(grads[i]);
     }
@@ -45,11 +49,11 @@ void combine_gradients(const TrainState& state, ParamArena& grads, View entrance
 }
 
 void gather_weights(TrainState& state, Groups& groups) {
-  if (groups.dp.alone()) return;
+  if (groups.shard.alone()) return;
   for (int64_t i = 0; i < std::ssize(state.weights.params()); ++i) {
     const auto at = static_cast<size_t>(i);
     if (!state.m.params()[at].sharded || state.weights.params()[at].sharded) continue;
-    groups.dp.all_gather(state.rows_of_state(state.weights, i), state.weights[i]);
+    groups.shard.all_gather(state.rows_of_state(state.weights, i), state.weights[i]);
   }
 }
 

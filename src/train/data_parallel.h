@@ -16,7 +16,7 @@ void combine_gradients(const TrainState& state, ParamArena& grads, View entrance
                        bool sequence_parallel, Groups& groups, ops::Exec& exec,
                        const std::vector<bool>& summed = {});
 
-/// After an update: every dp rank gets the others' rows of weights that it holds whole.
+/// After an update: every dp rank gets the others' rows of weights that it holds whole, from those of its own copy (Groups::shard).
 void gather_weights(TrainState& state, Groups& groups);
 
 }  // namespace cria

@@ -46,7 +46,7 @@ LayerGradients::Place GradientSums::place(int64_t layer) {
 void GradientSums::complete(int64_t layer) {
   const int64_t done = ++done_[static_cast<size_t>(layer)];
   poll();
-  if (!buffers_.empty()) return sum_cut(layer, done == 1);
+  if (!buffers_.empty()) return sum_cut(layer, done == 1, done == micros_);
   if (done < micros_) return;
   waiting_.push_back(layer);
   if (!bucket_complete(layer)) return;
@@ -67,22 +67,23 @@ void GradientSums::sum_resident(int64_t layer) {
     if (!summed_[static_cast<size_t>(i)]) continue;
     const View all = grads_[i];
     if (state_.m.params()[static_cast<size_t>(i)].sharded) {
-      begin(all, state_.rows_of_state(grads_, i), {}, false);
+      begin_cut(all, state_.rows_of_state(grads_, i), true, false);
     } else {
       const View flat = {all.data, all.dtype, all.elements(), 1};
-      begin(flat, groups_.dp_sums.rows_of(flat, groups_.dp.rank()), flat, false);
+      begin(flat, groups_.dp_sums.rows_of(flat, groups_.dp.rank()), flat, groups_.dp_gathers,
+            false);
     }
   }
   ++started_;
 }
 
-void GradientSums::sum_cut(int64_t layer, bool is_first) {
+void GradientSums::sum_cut(int64_t layer, bool is_first, bool is_last) {
   ParamArena& buffer = buffers_[static_cast<size_t>(started_ % kMostUnderWay)];
   const int64_t first = grads_.index().layer(layer);
   for (int64_t i = 0; i < ParamIndex::kPerLayer; ++i) {
     const View whole = buffer[i], kept = grads_[first + i];
     if (summed_[static_cast<size_t>(first + i)]) {
-      begin(whole, kept, {}, !is_first);
+      begin_cut(whole, kept, is_last, !is_first);
     } else if (is_first) {
       std::memcpy(kept.data, whole.data, bytes_of(whole).size());
     } else {
@@ -92,16 +93,23 @@ void GradientSums::sum_cut(int64_t layer, bool is_first) {
   ++started_;
 }
 
-void GradientSums::begin(View partial, View rows, View whole, bool onto) {
+void GradientSums::begin_cut(View partial, View mine, bool last, bool onto) {
+  Comm& copies = groups_.copy_gathers;
+  const bool gathers = last && !copies.alone();
+  begin(partial, copies.rows_of(mine, copies.rank()), gathers ? mine : View(), copies, onto);
+}
+
+void GradientSums::begin(View partial, View rows, View whole, Comm& gathers, bool onto) {
   sums_.push_back({.number = started_,
                    .reduce = groups_.dp_sums.start_reduce_scatter(partial, rows, onto),
                    .gather = {},
-                   .whole = whole});
+                   .whole = whole,
+                   .gathers = &gathers});
 }
 
 void GradientSums::reduced(Sum& sum) {
   sum.reduce.reset();
-  if (sum.whole.data != nullptr) sum.gather = groups_.dp_gathers.start_all_gather(sum.whole);
+  if (sum.whole.data != nullptr) sum.gather = sum.gathers->start_all_gather(sum.whole);
 }
 
 /// Moves things on without waiting. In order, so that all ranks start their gathers in the same one.

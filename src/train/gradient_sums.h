@@ -40,11 +40,14 @@ class GradientSums : public LayerGradients {
   struct Sum {
     int64_t number;  // of the layer's sums
     std::optional<Comm::UnderWay> reduce, gather;
-    View whole;  // gathered after the sum; empty where rows are all a rank needs
+    View whole;  // gathered after the sum, by `gathers`; empty where rows are all a rank needs
+    Comm* gathers;
   };
   void sum_resident(int64_t layer);
-  void sum_cut(int64_t layer, bool first);
-  void begin(View partial, View rows, View whole, bool onto);
+  void sum_cut(int64_t layer, bool first, bool last);
+  void begin(View partial, View rows, View whole, Comm& gathers, bool onto);
+  /// Sums `partial`, of which `mine` is for: those that have copies of these rows share the work, and at the end all get all.
+  void begin_cut(View partial, View mine, bool last, bool onto);
   void reduced(Sum& sum);
   void poll();
   void wait_until_under_way(int64_t layers);

@@ -63,8 +63,8 @@ void add_squared_gradients(const TrainState& state, const ParamArena& grads, con
     const Param& p = state.m.params()[static_cast<size_t>(i)];
     const Param& held = grads.params()[static_cast<size_t>(i)];
     const bool same_on_tp = held.whole();  // nothing of it was cut for tensor parallelism
-    if (p.copy || (same_on_tp && grid.tp_index() != 0) || (!p.sharded && grid.dp_index() != 0))
-      continue;
+    const int copy = p.sharded ? grid.copy_index() : grid.dp_index();
+    if (p.copy || (same_on_tp && grid.tp_index() != 0) || copy != 0) continue;
     ops::add_squared_norm(state.rows_of_state(grads, i), sum, exec);
   }
 }

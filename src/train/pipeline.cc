@@ -46,7 +46,7 @@ Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, 
                    const RecomputePolicy& recompute, Groups& groups, const ops::Exec& exec)
     : groups_(groups),
       rope_(weights.config()),
-      layers_(weights, &groups.dp),
+      layers_(weights, &groups.shard),
       workspace_(local_config(weights.config(), weights.part()), compute) {
   const Stage::Shared shared{.weights = weights,
                              .layers = layers_,

@@ -43,6 +43,10 @@ void check_replicas(const ParamArena& weights, Groups& groups, int64_t step) {
     const auto all = [](const Param& p) { return !p.sharded; };
     compare(weights, sums_of_weights(weights, all), groups.dp, step);
   }
+  if (!groups.copies.alone()) {
+    const auto cut = [](const Param& p) { return p.sharded; };
+    compare(weights, sums_of_weights(weights, cut), groups.copies, step);
+  }
   if (!groups.tp.alone()) {
     const auto not_split = [](const Param& p) { return p.whole(); };
     compare(weights, sums_of_weights(weights, not_split), groups.tp, step);

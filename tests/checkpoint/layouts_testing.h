@@ -31,7 +31,8 @@ struct Layout {
   std::string name;
   int dp = 1, tp = 1, pp = 1;
   bool shard = false, vocab_split = false;
-  int zero = 1;  // OptimizerShard::zero
+  int zero = 1;   // OptimizerShard::zero
+  int group = 0;  // RankGrid::shard
   std::vector<std::vector<int64_t>> stages = {{0, 1, 2, 3}};
   [[nodiscard]] int ranks() const { return dp * tp * pp; }
 };
@@ -60,8 +61,14 @@ inline const std::vector<Layout>& layouts() {
        .vocab_split = true,
        .stages = {{0, 1}, {2, 3}}},
       {.name = "dp2_zero3", .dp = 2, .shard = true, .zero = 3},
+      {.name = "dp4_groups_of_2", .dp = 4, .shard = true, .group = 2},
+      {.name = "dp4_tp2_groups_of_2_zero3", .dp = 4, .tp = 2, .shard = true, .zero = 3, .group = 2},
   };
   return all;
+}
+
+inline RankGrid grid_of(const Layout& l, int rank) {
+  return make_grid(l.dp, l.tp, l.pp, l.ranks(), rank, l.group);
 }
 
 /// What one rank of a layout has; filled from whole tensors that are functions of a seed.
@@ -83,8 +90,10 @@ struct RankState {
   }
   static OptimizerShard shard(const Layout& layout, const RankGrid& grid) {
     if (!layout.shard) return {};
-    return {
-        .count = grid.dp, .index = grid.dp_index(), .threshold_bytes = 1024, .zero = layout.zero};
+    return {.count = grid.shard_size(),
+            .index = grid.shard_index(),
+            .threshold_bytes = 1024,
+            .zero = layout.zero};
   }
   CheckpointContent content() {
     return {{{"weights", &weights}, {"adam_m", &m}, {"master_lo", &low}}, R"({"batches_done":7})"};

@@ -24,8 +24,7 @@ namespace {
 using Body = std::function<void(Groups&, RankState&)>;
 void run_layout(const LlamaConfig& config, const Layout& layout, const Body& body) {
   run_as_threads(layout.ranks(), [&](Transport& transport) {
-    const RankGrid grid =
-        make_grid(layout.dp, layout.tp, layout.pp, transport.size(), transport.rank());
+    const RankGrid grid = grid_of(layout, transport.rank());
     Groups groups(transport, grid,
                   {.deadline = std::chrono::seconds(60), .checked = layout.ranks() <= 4});
     RankState state(config, layout, grid);

@@ -15,10 +15,6 @@ namespace {
 
 using testing::HasSubstr;
 
-RankGrid grid_of(const Layout& layout, int rank) {
-  return make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(), rank);
-}
-
 std::string rank_folder(const std::string& folder, int rank) {
   return folder + "/rank_" + std::to_string(rank);
 }

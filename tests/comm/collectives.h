@@ -59,15 +59,16 @@ struct Shape {
 };
 
 template <class T, class Sum>
-void check_sums(const RunRanks& run, DType dtype, int ranks, Shape s) {
+void check_sums(const RunRanks& run, DType dtype, int ranks, Shape s,
+                std::vector<int> blocks = {}) {
   run(ranks, [&](Transport& transport) {
     CommWorld world(transport, {.deadline = std::chrono::seconds(20), .checked = true});
-    Comm comm(world, "world", first_ranks(ranks), 0);
+    Comm comm(world, "world", first_ranks(ranks), 0, blocks);
     Tensor memory(dtype, s.rows, s.stride);
     const View data = memory.view().col_range(0, s.cols);
     fill<T>(data, comm.rank());
     const int64_t first = comm.begin(s.rows, comm.rank());
-    const int64_t count = comm.begin(s.rows, comm.rank() + 1) - first;
+    const int64_t count = comm.rows_of(data, comm.rank()).rows;
     Tensor mine(dtype, std::max<int64_t>(count, 1), s.cols);
     comm.reduce_scatter(data, mine.view().row_range(0, count));
     comm.all_reduce(data);
@@ -146,7 +147,7 @@ inline void check_gathers(const RunRanks& run, std::span<const int> counts) {
         Tensor memory(DType::f32, rows, 6);
         const View all = memory.view().col_range(0, 5);
         const int64_t first = comm.begin(rows, comm.rank());
-        const View mine = all.row_range(first, comm.begin(rows, comm.rank() + 1) - first);
+        const View mine = comm.rows_of(all, comm.rank());
         for (int64_t r = 0; r < mine.rows; ++r)
           for (float& x : mine.row<float>(r)) x = static_cast<float>(first + r);
         comm.all_gather(mine, all);

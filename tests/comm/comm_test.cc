@@ -40,6 +40,14 @@ TEST(Comm, StartedCollectivesGiveTheSameBitsWhileOthersRun) {
   check_started_collectives(run_as_threads, kCounts);
 }
 
+// The sums stay in the order of the ranks, whoever's rows stand first.
+TEST(Comm, RowsOfRanksMayStandInAnyOrder) {
+  for (const int64_t rows : {1, 8, 11}) {
+    check_sums<float, float>(run_as_threads, DType::f32, 4, {rows, 5, 7}, {0, 2, 1, 3});
+    check_sums<float, float>(run_as_threads, DType::f32, 3, {rows, 5, 5}, {2, 0, 1});
+  }
+}
+
 TEST(Comm, AStartedSumHasADeadlineToo) {
   run_as_threads(2, [&](Transport& transport) {
     CommWorld world(transport, {.deadline = std::chrono::milliseconds(200)});
@@ -142,6 +150,22 @@ TEST(RankGrid, RanksCountTensorFirstThenDataThenStage) {
   EXPECT_EQ(g.dp_ranks(), std::vector<int>({14, 17}));
   EXPECT_EQ(g.pp_ranks(), std::vector<int>({5, 11, 17, 23}));
   EXPECT_THROW(make_grid(2, 2, 2, 6, 0), UsageError);
+}
+
+TEST(RankGrid, NeighboursShareACopyOfWhatIsCut) {
+  const RankGrid g = make_grid(4, 2, 2, 16, 13, 2);  // stage 1, dp 2, tp 1
+  EXPECT_EQ(g.shard_index(), 0);
+  EXPECT_EQ(g.copy_index(), 1);
+  EXPECT_EQ(g.shard_ranks(), std::vector<int>({13, 15}));
+  EXPECT_EQ(g.copy_ranks(), std::vector<int>({9, 13}));
+  EXPECT_EQ(g.dp_blocks(), std::vector<int>({0, 2, 1, 3}));
+  const RankGrid all = make_grid(4, 2, 2, 16, 13);
+  EXPECT_EQ(all.shard_ranks(), all.dp_ranks());
+  EXPECT_EQ(all.copy_ranks(), std::vector<int>({13}));
+  EXPECT_EQ(all.dp_blocks(), std::vector<int>({0, 1, 2, 3}));
+  EXPECT_EQ(make_grid(4, 1, 1, 4, 3, 1).copy_ranks(), std::vector<int>({0, 1, 2, 3}));
+  EXPECT_THROW(make_grid(4, 1, 1, 4, 0, 3), UsageError);
+  EXPECT_THROW(make_grid(4, 1, 1, 4, 0, 8), UsageError);
 }
 
 TEST(Groups, EveryRankSumsWithItsOwn) { check_groups(run_as_threads); }

@@ -53,6 +53,18 @@ std::vector<Layout> layouts_of(int ranks) {
   return list;
 }
 
+/// What is cut lies in several copies, in groups of every size that divides dp.
+std::vector<Layout> with_copies(const std::vector<Layout>& list) {
+  std::vector<Layout> more;
+  for (Layout l : list) {
+    // Interleaved schedules and the splits of tensor parallelism do not meet these groups.
+    if (l.zero == 0 || l.chunks > 1 || l.sequence != l.vocab) continue;
+    for (l.shard = 1; l.shard < l.dp; l.shard *= 2)
+      if (l.shard > 1 || l.zero == 1) more.push_back(l);
+  }
+  return more;
+}
+
 /// The simplest run that a layout must agree with.
 Layout reference_of(const Layout& l) {
   // Without a pipeline, dp ranks are micro batches of one rank.
@@ -145,18 +157,24 @@ class Matrix {
 
 int run_matrix(Transport& transport, int ranks, int steps) {
   Matrix matrix(transport, steps);
-  for (const Layout& layout : layouts_of(ranks)) matrix.check_layout(layout, true);
+  const std::vector<Layout> layouts = layouts_of(ranks);
+  for (const Layout& layout : layouts) matrix.check_layout(layout, true);
+  for (const Layout& layout : with_copies(layouts)) matrix.check_layout(layout, true);
   if (ranks >= 2) {
     for (const int zero : {1, 2, 3})
       for (const bool tied : {false, true})
-        matrix.check_layout({.dp = ranks, .zero = zero, .micros = 3, .tied = tied}, true);
-    const std::vector<Layout> faulty = {
+        for (int shard = ranks; shard > 1; shard /= 2)
+          matrix.check_layout(
+              {.dp = ranks, .zero = zero, .shard = shard, .micros = 3, .tied = tied}, true);
+    std::vector<Layout> faulty = {
         {.tp = 2, .sequence = true, .mistake = Mistake::norms_not_summed},
         {.pp = 2, .micros = 4, .tied = true, .mistake = Mistake::tied_not_exchanged},
         {.dp = 2, .mistake = Mistake::own_token_count},
         {.dp = 2, .zero = 1, .mistake = Mistake::weights_not_gathered},
         {.dp = 2, .micros = 3, .mistake = Mistake::summed_too_early},
         {.pp = 2, .micros = 4, .mistake = Mistake::micros_reversed}};
+    if (ranks >= 4)
+      faulty.push_back({.dp = 4, .zero = 1, .shard = 2, .mistake = Mistake::own_copy_summed});
     for (const Layout& layout : faulty) matrix.check_layout(layout, false);
   }
   if (transport.rank() == 0)

@@ -61,11 +61,12 @@ class Rig {
       : layout_(layout),
         config_(rig_config(layout)),
         groups_(transport,
-                make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(), transport.rank()),
+                make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(), transport.rank(),
+                          layout.shard),
                 {.deadline = std::chrono::seconds(300)}),
         pipeline_settings_(settings_of(layout, config_)),
         part_(part_of(config_, groups_.grid, pipeline_settings_)),
-        state_(config_, DType::f32, true, part_, shard()) {
+        state_(config_, DType::f32, true, part_, shard_of(groups_.grid)) {
     settings_.pipeline = pipeline_settings_;
     settings_.gradient_accumulation_steps = layout.micros;
     settings_.compute = DType::f32;
@@ -102,10 +103,10 @@ class Rig {
     Outcome& out;
   };
 
-  [[nodiscard]] OptimizerShard shard() const {
+  [[nodiscard]] OptimizerShard shard_of(const RankGrid& grid) const {
     if (layout_.zero == 0) return {};
-    return {.count = layout_.dp,
-            .index = groups_.grid.dp_index(),
+    return {.count = grid.shard_size(),
+            .index = grid.shard_index(),
             .threshold_bytes = 1 << 10,
             .zero = layout_.zero};
   }
@@ -147,11 +148,14 @@ class Rig {
     pipeline.train(micros, std::vector<float>(micros.size(), scale),
                    {grads, apart, early ? &sums : nullptr}, [](int64_t, std::span<const float>) {});
     sums.finish();
+    Tensor partial;
+    if (mistake == Mistake::own_copy_summed) partial = copy_of(grads.all());
     Tensor before_exchange;
     if (mistake == Mistake::tied_not_exchanged) before_exchange = copy_of(grads.all());
     combine_gradients(state_, grads, apart,
                       layout_.sequence && mistake != Mistake::norms_not_summed, groups_, exec_,
                       early ? sums.summed() : std::vector<bool>());
+    if (mistake == Mistake::own_copy_summed) sum_own_copy(partial.view(), grads);
     if (mistake == Mistake::tied_not_exchanged)
       std::memcpy(grads.all().data, before_exchange.view().data, before_exchange.size_bytes());
     ExactSum squares;
@@ -160,6 +164,16 @@ class Rig {
     optimizer_step(state_, grads, settings_.optimizer, settings_.schedule.lr,
                    std::sqrt(squares.value()), 1, exec_);
     if (mistake != Mistake::weights_not_gathered) gather_weights(state_, groups_);
+  }
+  void sum_own_copy(ConstView partial, ParamArena& grads) {
+    int64_t first = 0;
+    for (int64_t i = 0; i < std::ssize(grads.params()); ++i) {
+      const View sums = grads[i];
+      const ConstView mine(partial.at(0, first), partial.dtype, sums.rows, sums.cols);
+      first += sums.elements();
+      if (state_.m.params()[static_cast<size_t>(i)].sharded)
+        groups_.shard.reduce_scatter(mine, state_.rows_of_state(grads, i));
+    }
   }
   static Tensor copy_of(ConstView v) {
     Tensor t(v.dtype, v.rows, v.cols);
@@ -177,9 +191,8 @@ class Rig {
       return;
     }
     for (int r = 0; r < ranks; ++r) {
-      const RankGrid grid = make_grid(layout_.dp, layout_.tp, layout_.pp, ranks, r);
-      OptimizerShard cut = shard();
-      cut.index = grid.dp_index();
+      const RankGrid grid = make_grid(layout_.dp, layout_.tp, layout_.pp, ranks, r, layout_.shard);
+      OptimizerShard cut = shard_of(grid);
       if (&arena == &state_.weights) cut = cut.of_weights();
       ParamArena theirs(config_, DType::f32, part_of(config_, grid, pipeline_settings_), cut);
       if (r == 0) {
@@ -226,8 +239,9 @@ class Rig {
 }  // namespace
 
 std::string Layout::name() const {
-  return fmt::format("dp{} tp{} pp{}{}{}{}{} micros{}{}", dp, tp, pp,
-                     zero > 0 ? fmt::format(" zero{}", zero) : "", sequence ? " sequence" : "",
+  return fmt::format("dp{} tp{} pp{}{}{}{}{}{} micros{}{}", dp, tp, pp,
+                     zero > 0 ? fmt::format(" zero{}", zero) : "",
+                     shard > 0 ? fmt::format(" shard{}", shard) : "", sequence ? " sequence" : "",
                      vocab ? " vocab" : "", chunks > 1 ? fmt::format(" chunks{}", chunks) : "",
                      micros, tied ? " tied" : "");
 }

@@ -19,12 +19,14 @@ enum class Mistake {
   own_token_count,     // a dp rank scales by its own trained tokens: a mean of means
   weights_not_gathered,  // a dp rank keeps old values of rows that others updated
   micros_reversed,       // micro batches are added in another order
-  summed_too_early,      // sums over dp begin after the first micro batch, not the last
+  own_copy_summed,   // ranks with copies of rows sum them over the ranks of their own copy alone
+  summed_too_early,  // sums over dp begin after the first micro batch, not the last
 };
 
 struct Layout {
   int dp = 1, tp = 1, pp = 1;
   int zero = 0;           // what is cut over dp: OptimizerShard::zero; 0: nothing
+  int shard = 0;          // groups of so many dp ranks have a copy of what is cut (RankGrid::shard)
   bool sequence = false;  // sequence parallelism
   bool vocab = false;     // vocabulary split over tp
   int chunks = 1;         // runs of layers per stage (interleaved schedule)

@@ -82,6 +82,20 @@ TEST(RankMemory, HoldsForDataParallelRanksAndTheirShards) {
   }
 }
 
+TEST(RankMemory, HoldsForRanksWithCopiesAndIsThatOfAsManyRanksAsAGroupHas) {
+  for (const int zero : {1, 2, 3}) {
+    TrainingRun run = test::small_run(4, 1, 1);
+    run.grid.shard = 2;
+    run.optimizer_shard = true;
+    run.zero = zero;
+    expect_as_planned(run);
+    TrainingRun two = test::small_run(2, 1, 1);
+    two.optimizer_shard = true;
+    two.zero = zero;
+    EXPECT_EQ(item(rank_memory(run, 3), "moments"), item(rank_memory(two, 1), "moments"));
+  }
+}
+
 TEST(RankMemory, HoldsForTensorParallelRanks) {
   TrainingRun run = test::small_run(1, 4, 1);
   expect_as_planned(run);

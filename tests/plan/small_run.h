@@ -80,8 +80,8 @@ class SmallSamples : public SampleSource {
 
 /// One rank's step.
 inline Measured measure_rank(const TrainingRun& run, Transport& transport) {
-  const RankGrid grid =
-      make_grid(run.grid.dp, run.grid.tp, run.grid.pp, transport.size(), transport.rank());
+  const RankGrid grid = make_grid(run.grid.dp, run.grid.tp, run.grid.pp, transport.size(),
+                                  transport.rank(), run.grid.shard);
   Groups groups(transport, grid);
   const RankShare share(run, grid.rank);
   TrainState state(run.config, run.storage, run.master_weights, share.part, share.shard);
@@ -108,6 +108,9 @@ inline Measured measure_rank(const TrainingRun& run, Transport& transport) {
   m.sent = {{"world", groups.world.bytes_sent()},
             {"tp", groups.tp.bytes_sent()},
             {"dp", groups.dp.bytes_sent()},
+            {"dp shard", groups.shard.bytes_sent()},
+            {"dp copies", groups.copies.bytes_sent()},
+            {"dp copy gathers", groups.copy_gathers.bytes_sent()},
             {"dp sums", groups.dp_sums.bytes_sent()},
             {"dp gathers", groups.dp_gathers.bytes_sent()},
             {"pp", groups.pp.bytes_sent()},

@@ -46,6 +46,36 @@ TEST(StepTraffic, IsWhatDataParallelRanksCount) {
   }
 }
 
+// 64 rows in groups of two or four; of 3 copies no rank has as many rows as another.
+TEST(StepTraffic, IsWhatRanksWithCopiesCount) {
+  for (const auto& [dp, shard] :
+       {std::pair(4, 2), std::pair(8, 2), std::pair(8, 4), std::pair(6, 2), std::pair(4, 1)}) {
+    for (const int zero : {1, 2, 3}) {
+      TrainingRun run = test::small_run(dp, 1, 1);
+      run.grid.shard = shard;
+      run.optimizer_shard = true;
+      run.zero = zero;
+      run.micro_batches = zero == 2 ? 2 : 1;
+      expect_as_counted(run);
+    }
+  }
+  TrainingRun run = test::small_run(4, 2, 1);
+  run.grid.shard = 2;
+  run.optimizer_shard = run.vocab_split = true;
+  expect_as_counted(run);
+}
+
+TEST(StepTraffic, SmallerGroupsKeepWeightsNearAndSendNoFewerGradients) {
+  TrainingRun run = test::small_run(8, 1, 1);
+  run.optimizer_shard = true;
+  const StepTraffic all = step_traffic(run, 0);
+  run.grid.shard = 2;
+  const StepTraffic groups = step_traffic(run, 0);
+  EXPECT_LT(groups.of("dp shard"), all.of("dp shard"));
+  EXPECT_EQ(groups.of("dp sums"), all.of("dp sums"));
+  EXPECT_GT(groups.of("dp copy gathers"), 0);
+}
+
 TEST(StepTraffic, IsWhatTensorParallelRanksCount) {
   for (const bool sequence : {false, true}) {
     for (const bool vocab : {false, true}) {

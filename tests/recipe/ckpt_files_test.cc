@@ -34,6 +34,7 @@ struct Layout {
   int dp, tp, pp;
   bool shard, vocab_split;
   bool tied = false;
+  int group = 0;  // RankGrid::shard
 };
 
 /// Every element is a function of its place in the whole model.
@@ -61,14 +62,15 @@ void save_rank(const std::string& root, const Layout& layout, int rank) {
   s.parallel.dp = layout.dp;
   s.parallel.tp = layout.tp;
   s.parallel.pp = layout.pp;
+  s.parallel.shard_size = layout.group;
   s.save.prefix = "tiny";
   s.save.whole_ckpt = true;
   const OutputFolders folders(s, rank);
   const RankGrid& grid = folders.grid;
   PipelineSettings pipeline{.vocab_split = layout.vocab_split};
   if (layout.pp > 1) pipeline.runs = split_by_offset(3, layout.pp, 0);
-  const OptimizerShard shard{.count = layout.shard ? layout.dp : 1,
-                             .index = layout.shard ? grid.dp_index() : 0,
+  const OptimizerShard shard{.count = layout.shard ? grid.shard_size() : 1,
+                             .index = layout.shard ? grid.shard_index() : 0,
                              .threshold_bytes = 64};
   TrainState state(config, DType::bf16, true, part_of(config, grid, pipeline), shard);
   fill(state.weights, 1);
@@ -129,7 +131,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Layout{"dp2_tp2_shard", 2, 2, 1, true, false},
                     Layout{"dp2_tp3_pp3_shard_vocab", 2, 3, 3, true, true},
                     Layout{"pp2_tp2_tied", 1, 2, 2, false, true, true},
-                    Layout{"dp2_tp2_pp2_shard_tied", 2, 2, 2, true, false, true}),
+                    Layout{"dp2_tp2_pp2_shard_tied", 2, 2, 2, true, false, true},
+                    Layout{"dp4_groups_of_2", 4, 1, 1, true, false, false, 2},
+                    Layout{"dp6_tp2_groups_of_3", 6, 2, 1, true, false, false, 3},
+                    Layout{"dp4_tp2_pp2_groups_of_2_tied", 4, 2, 2, true, true, true, 2}),
     [](const auto& layout) { return layout.param.name; });
 
 }  // namespace

@@ -15,13 +15,15 @@ LlamaConfig config() {
   return c;
 }
 OptimizerShard shard(const RankGrid& grid, int zero) {
-  return {.count = grid.dp, .index = grid.dp_index(), .threshold_bytes = 0, .zero = zero};
+  return {
+      .count = grid.shard_size(), .index = grid.shard_index(), .threshold_bytes = 0, .zero = zero};
 }
 
-/// One of several data-parallel ranks.
+/// One of several data-parallel ranks; `group`: RankGrid::shard.
 struct Rank {
-  Rank(Transport& transport, int zero)
-      : groups(transport, make_grid(transport.size(), 1, 1, transport.size(), transport.rank())),
+  Rank(Transport& transport, int zero, int group = 0)
+      : groups(transport,
+               make_grid(transport.size(), 1, 1, transport.size(), transport.rank(), group)),
         state(config(), DType::f32, true, whole_model(config()), shard(groups.grid, zero)) {
     settings.batch_size = 1;
     settings.compute = DType::f32;
@@ -37,7 +39,7 @@ struct Rank {
   ops::Exec exec{pool};
   TrainState state;
   TrainSettings settings;
-  test::RandomSamples samples{24};
+  test::RandomSamples samples{32};
   test::StepList log;
 };
 
@@ -76,22 +78,37 @@ TEST(CutState, EvaluationWithUnevenBatchesIsThatOfOneRank) {
     init_parameters(weights, 1, pool);
     alone = evaluate(config(), weights, DType::f32, samples, 1, exec).loss;
   }
-  for (const int zero : {1, 3}) {
-    run_as_threads(2, [&](Transport& transport) {
-      Rank rank(transport, zero);
+  for (const auto& [ranks, zero, group] :
+       {std::tuple(2, 1, 0), std::tuple(2, 3, 0), std::tuple(4, 3, 2), std::tuple(4, 3, 1)}) {
+    run_as_threads(ranks, [&](Transport& transport) {
+      Rank rank(transport, zero, group);
       test::RandomSamples mine(5);
       const Evaluation e =
           evaluate(rank.state.weights, {}, DType::f32, mine, 1, rank.groups, rank.exec);
-      EXPECT_EQ(e.loss, alone) << "zero " << zero;
+      EXPECT_EQ(e.loss, alone) << "zero " << zero << ", " << ranks << " ranks";
       EXPECT_EQ(e.batches, 5);
     });
   }
 }
 
-std::vector<double> losses(const std::string& folder, int zero, int64_t steps, bool resume) {
+TEST(CutState, RanksWithCopiesHoldWhatOnesOfASmallerGroupDo) {
+  size_t of_two = 0, of_four = 0, copies_of_two = 0;
+  run_as_threads(2, [&](Transport& t) {
+    if (t.rank() == 0) of_two = Rank(t, 3).state.size_bytes();
+  });
+  run_as_threads(4, [&](Transport& t) {
+    if (t.rank() == 0) of_four = Rank(t, 3).state.size_bytes();
+    if (t.rank() == 3) copies_of_two = Rank(t, 3, 2).state.size_bytes();
+  });
+  EXPECT_EQ(copies_of_two, of_two);
+  EXPECT_LT(of_four, of_two);
+}
+
+std::vector<double> losses(const std::string& folder, int zero, int64_t steps, bool resume,
+                           int ranks = 2, int group = 0) {
   std::vector<double> result;
-  run_as_threads(2, [&](Transport& transport) {
-    Rank rank(transport, zero);
+  run_as_threads(ranks, [&](Transport& transport) {
+    Rank rank(transport, zero, group);
     rank.settings.max_steps = steps;
     rank.settings.checkpoint_root = folder;
     Trainer trainer(rank.state, rank.settings, rank.samples, rank.groups, rank.exec, rank.log);
@@ -114,6 +131,18 @@ TEST(CutState, ARunGoesOnFromItsCheckpointBitForBitAndFromOthers) {
     const std::vector<double> rest = losses(parts / "run", zero, 4, true);
     EXPECT_EQ(rest, std::vector<double>(straight.begin() + 2, straight.end())) << zero;
   }
+  // Groups with copies, and from theirs to one group of all.
+  TemporaryFolder copies, rest_of_copies;
+  const std::vector<double> straight_4 = losses(copies / "run", 1, 4, false, 4);
+  losses(rest_of_copies / "run", 1, 2, false, 4, 2);
+  losses(rest_of_copies / "run", 3, 3, true, 4, 0);
+  const std::vector<double> last = losses(rest_of_copies / "run", 1, 4, true, 4, 2);
+  ASSERT_EQ(last.size(), 1U);
+  EXPECT_NEAR(last[0], straight_4[3], 1e-5 * straight_4[3]);  // ZeRO-3 added in another order
+  TemporaryFolder to_all;
+  losses(to_all / "run", 1, 2, false, 4, 2);
+  EXPECT_EQ(losses(to_all / "run", 1, 4, true, 4, 0),
+            std::vector<double>(straight_4.begin() + 2, straight_4.end()));
   // Another stage of ZeRO goes on from it; its sums are taken in another order.
   TemporaryFolder folder;
   losses(folder / "run", 3, 2, false);
