@@ -108,5 +108,12 @@ TEST(PartStrategyPeer, EqualsWhatMindSporeCompiles) {
       {0, 4});
 }
 
+// optimizer_weight_shard_size 2 of four-way data.
+TEST(PartStrategyPeer, EqualsWhatMindSporeCompilesWithCopies) {
+  expect_as_compiled(
+      {.name = "dp4mp2_opt2", .dp = 4, .tp = 2, .shard = true, .group = 2, .stages = {{0, 1}}},
+      {0, 7});
+}
+
 }  // namespace
 }  // namespace cria::test
