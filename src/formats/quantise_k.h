@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "formats/blocks.h"
+#include "tensor/blocks.h"
 
 namespace cria::quantising {
 

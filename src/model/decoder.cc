@@ -8,7 +8,6 @@
 #include "model/llama.h"
 #include "model/packed_weights.h"
 #include "model/rope_cache.h"
-#include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -33,11 +32,8 @@ struct Parts {
 Parts parts_of(const ParamArena& weights, Comm* group) {
   Parts p;
   const ParamIndex& index = weights.index();
-  for (int64_t i = 0; i < weights.config().num_hidden_layers; ++i) {
-    const LayerViews<ConstView> views = layer_views(weights, i);
-    p.layers.push_back({views.qkv_proj, views.o_proj, views.gate_up_proj, views.down_proj,
-                        views.input_layernorm, views.post_attention_layernorm});
-  }
+  for (int64_t i = 0; i < weights.config().num_hidden_layers; ++i)
+    p.layers.push_back(layer_views(weights, i).as<Weight>());
   p.tp = weights.part().tp;
   check(p.tp == (group == nullptr ? 1 : group->size()), "the weights are the rank's slices");
   p.vocab_split = weights.part().vocab_split;
@@ -59,19 +55,6 @@ Parts parts_of(const PackedWeights& weights) {
   p.head = Weight({&weights.lm_head()});
   p.norm = weights.norm();
   return p;
-}
-
-/// Rows of a packed table.
-void packed_embedding(std::span<const int32_t> ids, const ops::PackedMatrix& table, View stream,
-                      const ops::Exec& exec) {
-  exec.pool.parallel_for(std::ssize(ids), [&](int64_t t) {
-    thread_local std::vector<float> row;
-    row.resize(static_cast<size_t>(table.cols()));
-    table.row(ids[static_cast<size_t>(t)], row);
-    ThreadPool alone(1);
-    ops::convert(ConstView(row.data(), DType::f32, 1, table.cols()), stream.row_range(t, 1),
-                 {alone});
-  });
 }
 
 }  // namespace
@@ -113,7 +96,7 @@ struct Decoder::Impl {
 /// A split table has the rows of some ids; the other ranks have the rest.
 void Decoder::Impl::embed(std::span<const int32_t> ids, View stream) const {
   const Weight& table = weights.embed_tokens;
-  if (!table.packed.empty()) return packed_embedding(ids, *table.packed.front(), stream, exec);
+  if (!table.packed.empty()) return ops::embedding_packed(ids, *table.packed.front(), stream, exec);
   if (!weights.vocab_split) return ops::embedding(ids, table, stream, exec);
   ops::embedding(ids, table, stream, exec, weights.first_row, config.vocab_size);
   tp.sum(stream, {});

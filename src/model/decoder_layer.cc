@@ -34,14 +34,6 @@ void clear_for(ops::Into into, View grad, const ops::Exec& exec) {
 
 }  // namespace
 
-DecoderLayer::DecoderLayer(const LlamaConfig& config, const LayerViews<ConstView>& weights, int tp,
-                           int64_t index)
-    : DecoderLayer(config,
-                   LayerViews<Weight>{weights.qkv_proj, weights.o_proj, weights.gate_up_proj,
-                                      weights.down_proj, weights.input_layernorm,
-                                      weights.post_attention_layernorm},
-                   tp, index) {}
-
 DecoderLayer::DecoderLayer(const LlamaConfig& config, LayerViews<Weight> weights, int tp,
                            int64_t index)
     : index_(index),

@@ -61,9 +61,7 @@ struct LayerWorkspace {
 class DecoderLayer {
  public:
   /// Layer `index` of the model, on a rank that has 1 / tp of its heads; the weights' memory outlives the object.
-  DecoderLayer(const LlamaConfig& config, const LayerViews<ConstView>& weights, int tp,
-               int64_t index);
-  /// For forward only where weights are packed.
+  /// Packed weights are for forward only.
   DecoderLayer(const LlamaConfig& config, LayerViews<Weight> weights, int tp, int64_t index);
 
   /// output [R, h] = the residual stream after the layer; may be the same memory as a.input, but then backward is lost.

@@ -13,6 +13,12 @@ namespace cria {
 template <class V>
 struct LayerViews {
   V qkv_proj, o_proj, gate_up_proj, down_proj, input_layernorm, post_attention_layernorm;
+
+  /// The same of a type that each window converts to.
+  template <class Other>
+  [[nodiscard]] LayerViews<Other> as() const {
+    return {qkv_proj, o_proj, gate_up_proj, down_proj, input_layernorm, post_attention_layernorm};
+  }
 };
 
 template <class Arena>

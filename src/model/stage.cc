@@ -31,7 +31,8 @@ void check_batch(const Batch& batch, int64_t context) {
 
 Stage::Stage(const Shared& shared, const LayerRun& run) : shared_(shared), run_(run) {
   for (int64_t l = run.first; l < run.first + run.count; ++l)
-    layers_.emplace_back(config(), shared.layers.views(l), shared.weights.part().tp, l);
+    layers_.emplace_back(config(), shared.layers.views(l).as<Weight>(), shared.weights.part().tp,
+                         l);
   if (!run.head || !shared.weights.part().vocab_split) return;
   Comm* const group = shared.tp.group();
   vocab_split_ = {.first_row = first_vocab_row(lm_head()),

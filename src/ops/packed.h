@@ -74,4 +74,9 @@ inline void linear_packed(ConstView x, const PackedMatrix& w, View y, const Exec
   linear_packed(x, {&one, 1}, y, exec, into);
 }
 
+/// out[t] = row ids[t] of the table, rounded to out's dtype: embedding() of packed weights.
+///   out [ids, cols]  f32, f16 or bf16.  Throws UsageError for an id that is no row.
+void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
+                      const Exec& exec);
+
 }  // namespace cria::ops

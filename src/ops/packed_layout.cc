@@ -9,28 +9,10 @@ int64_t lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 }  // namespace
 
 std::optional<PackedLayout> packed_layout(DType type) {
-  switch (type) {
-    case DType::bf16:
-      return PackedLayout{};
-    case DType::q4_0:
-      return PackedLayout{.group = 32, .zero = 8, .nibbles = true};
-    case DType::q4_1:
-      return PackedLayout{.group = 32, .nibbles = true, .offsets = true};
-    case DType::q5_0:
-      return PackedLayout{.group = 32, .zero = 16};
-    case DType::q5_1:
-      return PackedLayout{.group = 32, .offsets = true};
-    case DType::q8_0:
-      return PackedLayout{.group = 32, .zero = 128};
-    case DType::q4_k:
-      return PackedLayout{.group = 32, .nibbles = true, .offsets = true, .of_256 = true};
-    case DType::q5_k:
-      return PackedLayout{.group = 32, .offsets = true, .of_256 = true};
-    case DType::q6_k:
-      return PackedLayout{.group = 16, .zero = 32, .of_256 = true};
-    default:
-      return std::nullopt;
-  }
+  if (type == DType::bf16) return PackedLayout{};
+  if (!is_quantised(type)) return std::nullopt;
+  return PackedLayout{block_format(type),
+                      type == DType::q4_0 || type == DType::q4_1 || type == DType::q4_k};
 }
 
 PackedPanel packed_panel(const PackedLayout& layout, int64_t cols) {

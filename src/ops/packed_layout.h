@@ -4,21 +4,15 @@
 #include <cstdint>
 #include <optional>
 
-#include "tensor/dtype.h"
+#include "tensor/open_block.h"
 
 namespace cria::ops {
 
 constexpr int64_t kPanelRows = 16;
 
-/// What is stored of a type: unsigned whole numbers in groups. A number stands for
-///   scale * (number - zero)  or  scale * number + offset.
-struct PackedLayout {
-  int64_t group = 0;     // numbers that share a scale: 16 or 32; 0: bf16 numbers without scales
-  int64_t zero = 0;      // taken off each number
+/// What is stored of a type: its unsigned whole numbers in groups. Of bf16, numbers without scales, the group is 0.
+struct PackedLayout : BlockFormat {
   bool nibbles = false;  // two numbers a byte
-  bool offsets = false;  // a group has an offset
-  bool of_256 =
-      false;  // a group's scale (and offset) is a small whole number times an f16 that 256 numbers share
 };
 /// Nothing for types that are not packed.
 std::optional<PackedLayout> packed_layout(DType type);

@@ -5,33 +5,15 @@
 #include <vector>
 
 #include "ops/packed_layout.h"
+#include "ops/reference.h"
 
 namespace cria::ops {
 namespace {
 
-float number(ConstView m, int64_t r, int64_t c) {
-  switch (m.dtype) {
-    case DType::bf16:
-      return static_cast<float>(static_cast<const bf16*>(m.at(r, c))[0]);
-    case DType::f16:
-      return static_cast<float>(static_cast<const f16*>(m.at(r, c))[0]);
-    default:
-      return static_cast<const float*>(m.at(r, c))[0];
-  }
-}
+float number(ConstView m, int64_t r, int64_t c) { return static_cast<float>(get(m, r, c)); }
 
 void put(View y, int64_t t, int64_t o, float sum, Into into) {
-  if (into == Into::add) sum = number(y, t, o) + sum;
-  switch (y.dtype) {
-    case DType::bf16:
-      *static_cast<bf16*>(y.at(t, o)) = bf16(sum);
-      return;
-    case DType::f16:
-      *static_cast<f16*>(y.at(t, o)) = f16(sum);
-      return;
-    default:
-      *static_cast<float*>(y.at(t, o)) = sum;
-  }
+  set(y, t, o, into == Into::add ? number(y, t, o) + sum : sum);
 }
 
 struct RoundedGroup {
@@ -85,7 +67,7 @@ void linear_packed_ref(ConstView x, const PackedMatrix& w, View y, Into into) {
         int dot = 0, plain = 0;
         for (int64_t k = begin; k < begin + layout.group; ++k) {
           const int q = g.numbers[static_cast<size_t>(k % 32)];
-          dot += q * (numbers[static_cast<size_t>(k)].stored - static_cast<int>(layout.zero));
+          dot += q * (numbers[static_cast<size_t>(k)].stored - layout.zero);
           plain += q;
         }
         const PackedNumber& first = numbers[static_cast<size_t>(begin)];

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ops/elementwise.h"
 #include "ops/random_matrix.h"
 
 namespace cria::ops {
@@ -140,16 +141,48 @@ TEST(Packed, Bf16GivesTheBitsOfLinear) {
   }
 }
 
+// Alike or not, empty ones between them, and enough rows for several pieces.
 TEST(Packed, SeveralMatricesFollowOneAnotherAndSumsAreAddedOnce) {
   ThreadPool pool(2);
-  const PackedMatrix a = packed(DType::q4_0, 20, 256, 1), b = packed(DType::q6_k, 9, 256, 2);
-  const PackedMatrix* const both[] = {&a, &b};
-  const Tensor x = random_matrix(DType::f32, 3, 256, 3);
-  Tensor y = random_matrix(DType::bf16, 3, 29, 4), want = y.clone();
-  linear_packed(x, both, y, {pool}, Into::add);
-  linear_packed(x, a, want.view().col_range(0, 20), {pool, true}, Into::add);
-  linear_packed(x, b, want.view().col_range(20, 9), {pool, true}, Into::add);
-  EXPECT_TRUE(same_bits(y, want));
+  const PackedMatrix a = packed(DType::q4_0, 20, 256, 1), b = packed(DType::q4_0, 150, 256, 2),
+                     none(DType::q4_0, 0, 256), c = packed(DType::q6_k, 9, 256, 3),
+                     d = packed(DType::q4_0, 33, 256, 4);
+  const PackedMatrix* const all[] = {&a, &none, &b, &c, &d};
+  for (const int64_t rows : {3, 30, 200}) {
+    const Tensor x = random_matrix(DType::f32, rows, 256, 3);
+    Tensor y = random_matrix(DType::bf16, rows, 212, 4), want = y.clone();
+    linear_packed(x, all, y, {pool}, Into::add);
+    int64_t first = 0;
+    for (const PackedMatrix* m : all) {
+      linear_packed(x, *m, want.view().col_range(first, m->rows()), {pool, true}, Into::add);
+      first += m->rows();
+    }
+    EXPECT_TRUE(same_bits(y, want)) << rows;
+  }
+}
+
+TEST(EmbeddingPacked, GivesRowsRoundedAsTheOutputWantsThem) {
+  ThreadPool pool(2);
+  const std::vector<int32_t> ids = {3, 0, 39, 3};
+  const Tensor plain = random_matrix(DType::bf16, 40, 256, 1);
+  const std::vector<std::byte> bytes_of_bf16(plain.bytes().begin(), plain.bytes().end());
+  for (const DType type : {DType::bf16, DType::q4_1, DType::q6_k, DType::q8_0}) {
+    PackedMatrix table(type, 40, 256);
+    table.put_rows(0, type == DType::bf16 ? bytes_of_bf16 : random_blocks(type, 40, 256, 1));
+    Tensor rows(DType::f32, 4, 256);
+    for (int64_t t = 0; t < 4; ++t)
+      table.row(ids[static_cast<size_t>(t)], rows.view().row<float>(t));
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+      Tensor out(dtype, 4, 256), want(dtype, 4, 256);
+      embedding_packed(ids, table, out, {pool});
+      convert(rows, want, {pool});
+      EXPECT_TRUE(same_bits(out, want)) << name_of(type) << " as " << name_of(dtype);
+    }
+  }
+  Tensor out(DType::f32, 1, 256);
+  const PackedMatrix table(DType::q4_0, 40, 256);
+  for (const int32_t id : {-1, 40})
+    EXPECT_THROW(embedding_packed(std::vector<int32_t>{id}, table, out, {pool}), UsageError);
 }
 
 TEST(Packed, WhatIsNotFiniteSpoilsItsRowAndNoOther) {

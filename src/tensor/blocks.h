@@ -1,4 +1,4 @@
-// How GGUF's blocks of few bits lie in memory. Read by dequantise.cc, written by quantise*.cc.
+// How GGUF's blocks of few bits lie in memory. Read by open_block.cc, written by formats/quantise*.cc.
 //
 // Names: d scale, m (or dmin) offset, qs low bits, qh high bits. Source: docs/formats/gguf.md, "Blocks".
 #pragma once

@@ -1,0 +1,192 @@
+// Weights into panels and back.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "base/error.h"
+#include "ops/door.h"
+#include "ops/packed.h"
+#include "ops/packed_layout.h"
+#include "tensor/open_block.h"
+
+namespace cria::ops {
+namespace {
+
+template <class T>
+T at_bytes(const std::byte* p) {
+  T value;
+  std::memcpy(&value, p, sizeof(T));
+  return value;
+}
+
+int64_t panels_of(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
+
+/// One block into row `row` of a panel: its `count` numbers are the columns from `col` on.
+void put_block(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at,
+               int64_t count, std::byte* panel, int64_t row, int64_t col) {
+  for (int64_t begin = 0; begin < count; begin += layout.group) {
+    const int64_t g = (col + begin) / layout.group, in_unit = g % at.unit_groups;
+    std::byte* const unit = panel + g / at.unit_groups * at.unit_bytes;
+    const int64_t half = ((layout.of_256 ? 0 : in_unit) * kPanelRows + row) * 2,
+                  small = in_unit * kPanelRows + row;
+    std::memcpy(unit + at.scales + half, &block.scale, 2);
+    if (layout.offsets) std::memcpy(unit + at.offsets + half, &block.offset, 2);
+    if (layout.of_256) {
+      const auto s = static_cast<size_t>(begin / layout.group);
+      unit[at.small_scales + small] = static_cast<std::byte>(block.small_scales[s]);
+      if (layout.offsets)
+        unit[at.small_offsets + small] = static_cast<std::byte>(block.small_offsets[s]);
+    }
+    std::byte* to = unit + at.numbers +
+                    in_unit * layout.group * kPanelRows / (layout.nibbles ? 2 : 1) + row * 4;
+    const uint8_t* const numbers = &block.numbers[static_cast<size_t>(begin)];
+    if (!layout.nibbles) {
+      for (int64_t k = 0; k < layout.group; k += 4, to += kPanelRows * 4)
+        std::memcpy(to, numbers + k, 4);
+      continue;
+    }
+    for (int64_t k = 0; k < layout.group; k += 8, to += kPanelRows * 4) {
+      uint64_t eight = 0;
+      std::memcpy(&eight, numbers + k, 8);
+      const auto pairs = static_cast<uint32_t>(eight | eight >> 28);
+      std::memcpy(to, &pairs, 4);
+    }
+  }
+}
+
+/// A row's group as a panel stores it.
+struct StoredGroup {
+  float scale = 0, offset = 0;
+  std::array<uint8_t, 32> numbers{};
+};
+
+/// Group g of row `row` of a panel.
+StoredGroup stored_group(const PackedLayout& layout, const PackedPanel& at, const std::byte* panel,
+                         int64_t row, int64_t g) {
+  const int64_t in_unit = g % at.unit_groups;
+  const std::byte* const unit = panel + g / at.unit_groups * at.unit_bytes;
+  const auto scale = [&](int64_t half, int64_t small) {
+    const int64_t group = layout.of_256 ? 0 : in_unit;
+    const auto value =
+        static_cast<float>(at_bytes<f16>(unit + half + (group * kPanelRows + row) * 2));
+    if (!layout.of_256) return value;
+    return value * static_cast<float>(at_bytes<int8_t>(unit + small + in_unit * kPanelRows + row));
+  };
+  StoredGroup stored;
+  stored.scale = scale(at.scales, at.small_scales);
+  // Types of 256 take their offsets away.
+  if (layout.offsets)
+    stored.offset = scale(at.offsets, at.small_offsets) * (layout.of_256 ? -1.0F : 1.0F);
+  const std::byte* from =
+      unit + at.numbers + in_unit * layout.group * kPanelRows / (layout.nibbles ? 2 : 1) + row * 4;
+  uint8_t* to = stored.numbers.data();
+  for (int64_t k = 0; k < layout.group; k += layout.nibbles ? 8 : 4, from += kPanelRows * 4) {
+    for (size_t i = 0; i < 4; ++i) {
+      const auto byte = static_cast<uint8_t>(from[i]);
+      to[i] = layout.nibbles ? byte & 15 : byte;
+      if (layout.nibbles) to[i + 4] = byte >> 4;
+    }
+    to += layout.nibbles ? 8 : 4;
+  }
+  return stored;
+}
+
+}  // namespace
+
+bool PackedMatrix::takes(DType type) { return packed_layout(type).has_value(); }
+
+PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
+    : type_(type), rows_(rows), cols_(cols) {
+  const auto layout = packed_layout(type);
+  require(layout.has_value(),
+          "packed weights: {} is not packed, expected BF16 or blocks of Q4_0 to Q8_0",
+          name_of(type));
+  require(cols % block_elements(type) == 0,
+          "packed weights: {} columns, expected a multiple of {} for {}", cols,
+          block_elements(type), name_of(type));
+  panel_bytes_ = packed_panel(*layout, cols).bytes;
+  memory_ = Tensor(DType::u8, panels_of(rows), panel_bytes_);
+}
+
+void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
+  const PackedLayout layout = *packed_layout(type_);
+  const PackedPanel at = packed_panel(layout, cols_);
+  const int64_t row_bytes = bytes_of(type_, cols_);
+  check(row_bytes > 0 && std::ssize(rows) % row_bytes == 0, "whole rows are put");
+  check(first >= 0 && first + std::ssize(rows) / row_bytes <= rows_, "rows are inside the matrix");
+  OpenBlock block;
+  for (int64_t r = first; r < first + std::ssize(rows) / row_bytes; ++r) {
+    const std::byte* from = rows.data() + (r - first) * row_bytes;
+    std::byte* const panel = memory_.bytes().data() + r / kPanelRows * panel_bytes_;
+    const int64_t row = r % kPanelRows;
+    if (layout.group == 0) {
+      for (int64_t k = 0; k < cols_; k += 2)
+        std::memcpy(panel + at.numbers + k / 2 * kPanelRows * 4 + row * 4, from + k * 2,
+                    k + 1 < cols_ ? 4 : 2);
+      continue;
+    }
+    const int64_t count = block_elements(type_);
+    for (int64_t b = 0; b < cols_ / count; ++b, from += block_bytes(type_)) {
+      open_block(type_, from, block);
+      put_block(block, layout, at, count, panel, row, b * count);
+    }
+  }
+}
+
+void PackedMatrix::numbers(int64_t r, std::span<PackedNumber> out) const {
+  const PackedLayout layout = *packed_layout(type_);
+  check(layout.group > 0 && r >= 0 && r < rows_ && std::ssize(out) == cols_,
+        "a row in blocks is read");
+  const PackedPanel at = packed_panel(layout, cols_);
+  for (int64_t g = 0; g < at.groups; ++g) {
+    const StoredGroup s = stored_group(layout, at, panel(r / kPanelRows), r % kPanelRows, g);
+    for (int64_t k = 0; k < layout.group; ++k)
+      out[static_cast<size_t>(g * layout.group + k)] = {s.numbers[static_cast<size_t>(k)], s.scale,
+                                                        s.offset};
+  }
+}
+
+void PackedMatrix::row(int64_t r, std::span<float> out) const {
+  const PackedLayout layout = *packed_layout(type_);
+  check(r >= 0 && r < rows_ && std::ssize(out) == cols_, "a row of the matrix is read");
+  if (layout.group == 0) {
+    const std::byte* const p = panel(r / kPanelRows) + r % kPanelRows * 4;
+    for (int64_t k = 0; k < cols_; ++k)
+      out[static_cast<size_t>(k)] =
+          static_cast<float>(at_bytes<bf16>(p + k / 2 * kPanelRows * 4 + k % 2 * 2));
+    return;
+  }
+  const PackedPanel at = packed_panel(layout, cols_);
+  for (int64_t g = 0; g < at.groups; ++g) {
+    const StoredGroup s = stored_group(layout, at, panel(r / kPanelRows), r % kPanelRows, g);
+    float* const y = out.data() + g * layout.group;
+    for (int64_t k = 0; k < layout.group; ++k) {
+      y[k] = s.scale * static_cast<float>(s.numbers[static_cast<size_t>(k)] - layout.zero);
+      if (layout.offsets) y[k] += s.offset;
+    }
+  }
+}
+
+void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
+                      const Exec& exec) {
+  require_compute("embedding_packed", "out", out);
+  require_shape("embedding_packed", "out", out, std::ssize(ids), table.cols());
+  for (const int32_t id : ids)
+    require(id >= 0 && id < table.rows(), "embedding_packed: token {}, expected 0 to {}", id,
+            table.rows() - 1);
+  exec.pool.parallel_for(out.rows, [&](int64_t t) {
+    const int32_t id = ids[static_cast<size_t>(t)];
+    if (out.dtype == DType::f32) return table.row(id, out.row<float>(t));
+    thread_local std::vector<float> row;
+    row.resize(static_cast<size_t>(out.cols));
+    table.row(id, row);
+    if (out.dtype == DType::bf16) {
+      std::ranges::transform(row, out.row<bf16>(t).begin(), [](float v) { return bf16(v); });
+    } else {
+      std::ranges::transform(row, out.row<f16>(t).begin(), [](float v) { return f16(v); });
+    }
+  });
+}
+
+}  // namespace cria::ops
