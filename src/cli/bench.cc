@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
+#include "cli/generation_model.h"
 #include "cli/open_model.h"
 #include "formats/element_cast.h"
 #include "formats/quantise.h"
@@ -19,7 +20,7 @@ namespace cria::cli {
 namespace {
 
 struct BenchFlags {
-  std::string model, random, config_path, src_strategy, dtype, weights, what;
+  std::string model, random, config_path, src_strategy, dtype, weights, cache, what;
   int64_t threads = 0;
   bool json = false;
   BenchSettings settings;
@@ -45,6 +46,7 @@ void declare(Flags& flags, BenchFlags& f) {
   flags.text("weights", f.weights,
              "all matrices as blocks of this type (q8_0, q4_0, ...) or packed bf16, but in "
              "training; the rest is then fp32");
+  flags.text("cache_dtype", f.cache, kCacheHelp);
   flags.integer("threads", f.threads, "0: one per core");
   flags.integer("repeat", f.settings.repeat, "times of each, after one that is not counted");
   flags.boolean("json", f.json, "one JSON document on stdout and nothing else");
@@ -135,6 +137,7 @@ int bench(const std::string& name, const std::vector<std::string>& arguments) {
   require(f.dtype == "fp32" || f.dtype == "bf16", "{}: --dtype is \"{}\", expected fp32 or bf16",
           name, escaped(f.dtype));
   f.settings.dtype = parse_dtype(f.dtype, "--dtype");
+  f.settings.cache = cache_type(f.cache, f.settings.cache_type());
 
   ThreadPool pool(static_cast<int>(f.threads));
   std::optional<BenchModel> model;

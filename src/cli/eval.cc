@@ -18,7 +18,7 @@ namespace cria::cli {
 namespace {
 
 struct EvalFlags {
-  std::string model, weights, dtype, reference, reference_weights, reference_dtype, text,
+  std::string model, weights, dtype, cache, reference, reference_weights, reference_dtype, text,
       vocab_file, config_path;
   int64_t context = 512, tokens = 0, threads = 0;
   bool json = false;
@@ -28,6 +28,7 @@ void declare(Flags& flags, EvalFlags& f) {
   flags.text("model", f.model, "weights: a folder or file of any format we read");
   flags.text("weights", f.weights, "how they are held, as for cria generate");
   flags.text("dtype", f.dtype, "compute type, as for cria generate");
+  flags.text("cache_dtype", f.cache, kCacheHelp);
   flags.text("reference", f.reference, "weights to compare with; the same ones may be given");
   flags.text("reference_weights", f.reference_weights, "how the reference is held");
   flags.text("reference_dtype", f.reference_dtype, "compute type of the reference");
@@ -113,7 +114,7 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
                                        f.reference_dtype, pool));
     reference.emplace(wanted->decoder(exec));
   }
-  QualitySettings settings{.context = f.context, .cache = model.cache};
+  QualitySettings settings{.context = f.context, .cache = cache_type(f.cache, model.cache)};
   if (wanted) settings.reference_cache = wanted->cache;
   Progress progress("eval", std::ssize(ids), "tokens");
   const Quality q = evaluate_text(decoder, reference ? &*reference : nullptr, ids, settings, pool,

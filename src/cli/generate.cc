@@ -33,7 +33,8 @@ std::vector<int32_t> parse_ids(const std::string& text, const char* flag) {
 }
 
 struct GenerateFlags {
-  std::string model, dtype, weights, config_path, src_strategy, eos, vocab_file, prompt_template;
+  std::string model, dtype, weights, cache, config_path, src_strategy, eos, vocab_file,
+      prompt_template;
   std::vector<std::string> prompts, token_ids;
   bool json = false, stream = true, allow_special = false;
   std::optional<bool> add_bos;
@@ -54,6 +55,7 @@ void declare(Flags& flags, GenerateFlags& f) {
              "keep: as they are stored, blocks of few bits are multiplied as they are; bf16; q8_0, "
              "q4_0, ...: "
              "rounded while loading; by default keep without --dtype, else the compute type");
+  flags.text("cache_dtype", f.cache, kCacheHelp);
   flags.text("config", f.config_path, "config.json, where the weights carry none");
   flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
   flags.text("eos_ids", f.eos,
@@ -114,7 +116,7 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
   ops::Exec exec{pool};
   const LoadedModel model = load_for_generation(source, config, f.weights, f.dtype, pool);
   f.settings.compute = model.compute;
-  f.settings.cache = model.cache;
+  f.settings.cache = cache_type(f.cache, model.cache);
   Decoder decoder = model.decoder(exec);
 
   if (!f.token_ids.empty()) {

@@ -1,6 +1,7 @@
 #include "cli/generation_model.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/error.h"
 #include "checkpoint/convert.h"
@@ -52,6 +53,14 @@ LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& c
   model.packed.emplace(config, types);
   load_parameters(source, *model.packed, pool);
   return model;
+}
+
+DType cache_type(const std::string& word, DType otherwise) {
+  if (word.empty()) return otherwise;
+  if (word == "int8") return DType::i8;
+  const bool known = std::ranges::count(std::array{"fp32", "bf16", "fp16"}, word) > 0;
+  require(known, "--cache_dtype is \"{}\", expected fp32, bf16, fp16 or int8", escaped(word));
+  return parse_dtype(word, "--cache_dtype");
 }
 
 }  // namespace cria::cli

@@ -28,4 +28,10 @@ LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& c
                                 const std::string& weights, const std::string& dtype,
                                 ThreadPool& pool);
 
+/// Of caches: "int8", a compute type's name, or "" for `otherwise`. Throws UsageError for other words.
+DType cache_type(const std::string& word, DType otherwise);
+constexpr const char* kCacheHelp =
+    "type of the cached keys and values: fp32, bf16, fp16 or int8; by default bf16 (fp16 beside "
+    "fp16)";
+
 }  // namespace cria::cli

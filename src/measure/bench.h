@@ -30,11 +30,13 @@ struct BenchSettings {
   int64_t repeat = 5;
   DType dtype =
       DType::bf16;  // f32 or bf16: of computing, and of weights but in training, where they are f32
-  /// All matrices packed in this type, for load, prefill and decode; the cache is bf16 then.
+  /// All matrices packed in this type, for load, prefill and decode.
   std::optional<DType> weights;
+  /// Of keys and values; i8: rows of 8 bits. By default bf16 beside packed weights, else dtype.
+  std::optional<DType> cache;
 
   [[nodiscard]] DType weight_type() const { return weights.value_or(dtype); }
-  [[nodiscard]] DType cache_type() const { return weights ? DType::bf16 : dtype; }
+  [[nodiscard]] DType cache_type() const { return cache.value_or(weights ? DType::bf16 : dtype); }
 };
 /// Throws UsageError where a number makes no sense, or Error(memory) where a job does not fit, before anything is allocated.
 /// Without a model, only what peaks need is checked.

@@ -1,5 +1,7 @@
 #include "measure/counts.h"
 
+#include "model/llama.h"
+
 namespace cria {
 
 double training_flops(const LlamaConfig& config, int64_t samples, int64_t seq_len) {
@@ -28,8 +30,7 @@ int64_t decode_weight_bytes(const LlamaConfig& config, DType dtype, int64_t sequ
 }
 
 int64_t cache_bytes(const LlamaConfig& config, DType dtype, int64_t tokens) {
-  const int64_t width = config.num_key_value_heads * config.head_dim;
-  return bytes_of(dtype, 2 * config.num_hidden_layers * width * tokens);
+  return tokens * KvCache::token_bytes(config, dtype);
 }
 
 double decode_bytes(const LlamaConfig& config, DType weights, DType cache, int64_t sequences,

@@ -19,9 +19,10 @@ std::string head_text(const BenchReport& r, std::string_view version) {
                   m.cores == 1 ? "" : "s", m.isa, m.system, version, m.compiler, m.date);
   if (!r.model.empty()) {
     text += fmt::format(
-        "{}{}: {:.1f} M parameters, {}{}\n", r.model, r.random ? " with random weights" : "",
+        "{}{}: {:.1f} M parameters, {}{}{}\n", r.model, r.random ? " with random weights" : "",
         static_cast<double>(r.parameters) / kMega, r.settings.dtype == DType::f32 ? "fp32" : "bf16",
-        r.settings.weights ? fmt::format(", weights {}", name_of(*r.settings.weights)) : "");
+        r.settings.weights ? fmt::format(", weights {}", name_of(*r.settings.weights)) : "",
+        r.settings.cache_type() == DType::i8 ? ", cache int8" : "");
   }
   text += fmt::format("{} thread{}, {} repeat{}: medians\n", r.threads, r.threads == 1 ? "" : "s",
                       r.settings.repeat, r.settings.repeat == 1 ? "" : "s");

@@ -74,6 +74,7 @@ std::string bench_json(const BenchReport& r, std::string_view version) {
                         {"depth", s.depth},
                         {"batch", s.batch}};
     if (s.weights) json["settings"]["weights"] = name_of(*s.weights);
+    if (s.cache_type() == DType::i8) json["settings"]["cache"] = "int8";
   }
   json["peaks"] = Json::array();
   for (const PeakResult& p : r.peaks) json["peaks"].push_back(peak_json(p, r.threads));

@@ -1,6 +1,7 @@
 #include "model/decoder_layer.h"
 
 #include "ops/elementwise.h"
+#include "ops/int8_rows.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 
@@ -22,9 +23,15 @@ Packed<V> unpack(V qkv, const ops::HeadShape& s) {
 // Appends the new tokens' keys or values behind those that the cache holds, rounded to the cache's dtype.
 void append(ConstView rows, View cache, const KvCache& state, int64_t head_dim,
             const ops::Exec& exec) {
-  for (int64_t h = 0; h < rows.cols / head_dim; ++h)
-    ops::convert(rows.col_range(h * head_dim, head_dim),
-                 cache.row_range(h * state.capacity() + state.length(), rows.rows), exec);
+  for (int64_t h = 0; h < rows.cols / head_dim; ++h) {
+    const ConstView from = rows.col_range(h * head_dim, head_dim);
+    const View to = cache.row_range(h * state.capacity() + state.length(), rows.rows);
+    if (to.dtype == DType::i8) {
+      ops::round_to_int8(from, to, exec);
+    } else {
+      ops::convert(from, to, exec);
+    }
+  }
 }
 
 // Norms' gradients are only ever added.

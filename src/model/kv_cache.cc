@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "model/llama.h"
+#include "ops/int8_rows.h"
 
 namespace cria {
 namespace {
@@ -11,21 +12,30 @@ constexpr int64_t kFirstCapacity = 64;
 
 // The rows of every head move from one spacing to another.
 Tensor regrown(const Tensor& old, int64_t heads, int64_t old_capacity, int64_t capacity,
-               int64_t filled, int64_t head_dim, DType dtype) {
-  Tensor grown(dtype, heads * capacity, head_dim);
+               int64_t filled, int64_t row_cols, DType dtype) {
+  Tensor grown(dtype, heads * capacity, row_cols);
   if (filled == 0) return grown;
   for (int64_t h = 0; h < heads; ++h) {
     std::memcpy(grown.view().at(h * capacity, 0), old.view().at(h * old_capacity, 0),
-                static_cast<size_t>(bytes_of(dtype, filled * head_dim)));
+                static_cast<size_t>(bytes_of(dtype, filled * row_cols)));
   }
   return grown;
 }
 
+int64_t row_cols(const LlamaConfig& config, DType dtype) {
+  return dtype == DType::i8 ? ops::int8_row_bytes(config.head_dim) : config.head_dim;
+}
+
 }  // namespace
+
+int64_t KvCache::token_bytes(const LlamaConfig& config, DType dtype) {
+  return 2 * config.num_hidden_layers * config.num_key_value_heads *
+         bytes_of(dtype, row_cols(config, dtype));
+}
 
 KvCache::KvCache(const LlamaConfig& config, DType dtype)
     : kv_heads_(config.num_key_value_heads),
-      head_dim_(config.head_dim),
+      row_cols_(row_cols(config, dtype)),
       max_length_(config.max_position_embeddings),
       dtype_(dtype),
       keys_(static_cast<size_t>(config.num_hidden_layers)),
@@ -41,9 +51,9 @@ void KvCache::reserve(int64_t tokens) {
   // All new memory is there before anything changes, so that running out of it leaves the cache whole.
   std::vector<Tensor> keys, values;
   for (size_t i = 0; i < keys_.size(); ++i) {
-    keys.push_back(regrown(keys_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_));
+    keys.push_back(regrown(keys_[i], kv_heads_, capacity_, capacity, length_, row_cols_, dtype_));
     values.push_back(
-        regrown(values_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_));
+        regrown(values_[i], kv_heads_, capacity_, capacity, length_, row_cols_, dtype_));
   }
   keys_ = std::move(keys);
   values_ = std::move(values);

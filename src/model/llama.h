@@ -73,7 +73,7 @@ class Trainee {
 /// The keys and values of one sequence, all layers; grows by doubling up to max_position_embeddings.
 class KvCache {
  public:
-  /// `config` is the rank's local one (model_part.h).
+  /// `config` is the rank's local one (model_part.h). `dtype`: f32, f16, bf16, or i8 for rows of 8 bits (ops/int8_rows.h).
   KvCache(const LlamaConfig& config, DType dtype);
   [[nodiscard]] int64_t length() const { return length_; }
   [[nodiscard]] int64_t capacity() const { return capacity_; }
@@ -81,12 +81,14 @@ class KvCache {
   void reserve(int64_t tokens);
   void advance(int64_t tokens) { length_ += tokens; }
   void truncate(int64_t length) { length_ = length; }
-  /// [kv_heads * capacity, head_dim] of a layer.
+  /// Bytes that a token takes, all layers.
+  [[nodiscard]] static int64_t token_bytes(const LlamaConfig& config, DType dtype);
+  /// [kv_heads * capacity, head_dim] of a layer, or rows of 8 bits.
   [[nodiscard]] View keys(int64_t layer) { return keys_[static_cast<size_t>(layer)].view(); }
   [[nodiscard]] View values(int64_t layer) { return values_[static_cast<size_t>(layer)].view(); }
 
  private:
-  int64_t kv_heads_, head_dim_, max_length_, capacity_ = 0, length_ = 0;
+  int64_t kv_heads_, row_cols_, max_length_, capacity_ = 0, length_ = 0;
   DType dtype_;
   std::vector<Tensor> keys_, values_;
 };

@@ -43,7 +43,8 @@ struct CachedSequence {
   int64_t count = 1;
   // Query i stands at first_position + i and sees keys 0 .. first_position + i.
   int64_t first_position = 0;
-  ConstView k, v;  // [K * capacity, D]; head g's keys are rows g * capacity + position
+  // [K * capacity, D], or rows of 8 bits (int8_rows.h); head g's keys are rows g * capacity + position
+  ConstView k, v;
   int64_t capacity = 0;
 };
 

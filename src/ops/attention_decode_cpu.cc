@@ -9,11 +9,12 @@ namespace {
 
 struct Buffers {
   float *query, *scores, *factor;
+  float *keys, *values;  // [kKeyBlock, padded D], opened rows of 8 bits
 };
 
 int64_t scratch(int64_t group, int64_t head_dim) {
   const int64_t padded = padded_dim(head_dim);
-  return group * padded + group * kKeyBlock + whole_lines(group);
+  return group * padded + group * kKeyBlock + whole_lines(group) + 2 * kKeyBlock * padded;
 }
 
 int64_t partial(int64_t group, int64_t head_dim) {
@@ -26,6 +27,8 @@ Buffers buffers_of(const DecodeUnit& u) {
   b.query = u.scratch;
   b.scores = b.query + u.group * padded;
   b.factor = b.scores + u.group * kKeyBlock;
+  b.keys = b.factor + whole_lines(u.group);
+  b.values = b.keys + kKeyBlock * padded;
   return b;
 }
 
@@ -56,22 +59,32 @@ void softmax_row(float* scores, int64_t keys, float* largest, float* weight, flo
   *factor = f[0];
 }
 
-/// Keys [first_key, first_key + keys) of one block, for kStreamHeads heads at a time.
+/// Rows of a cache from a key on.
+template <class T>
+struct Rows {
+  const T* data;
+  int64_t stride;
+};
+template <class T>
+Rows<T> rows_from(const HeadRows& m, int64_t key) {
+  return {static_cast<const T*>(m.data) + key * m.stride, m.stride};
+}
+
+/// `keys` keys of one block, for kStreamHeads heads at a time.
 template <class K, class V>
-void key_block(const DecodeUnit& u, const Buffers& b, const Running& state, int64_t first_key,
+void key_block(const DecodeUnit& u, const Buffers& b, const Running& state, Rows<K> k, Rows<V> v,
                int64_t keys) {
   const int64_t padded = padded_dim(u.head_dim);
-  const K* k = static_cast<const K*>(u.k.data) + first_key * u.k.stride;
-  const V* v = static_cast<const V*>(u.v.data) + first_key * u.v.stride;
   for (int64_t h = 0; h < u.group; h += kStreamHeads) {
     with_count(u.group - h, [&](auto heads) {
       float* scores = b.scores + h * kKeyBlock;
-      stream_scores<K, heads.value>(k, u.k.stride, keys, u.head_dim, b.query + h * padded, scores);
+      stream_scores<K, heads.value>(k.data, k.stride, keys, u.head_dim, b.query + h * padded,
+                                    scores);
       for (int64_t i = h; i < h + heads.value; ++i) {
         softmax_row(b.scores + i * kKeyBlock, keys, state.largest + i, state.weight + i,
                     b.factor + i);
       }
-      stream_values<V, heads.value>(v, u.v.stride, keys, u.head_dim, scores, b.factor + h,
+      stream_values<V, heads.value>(v.data, v.stride, keys, u.head_dim, scores, b.factor + h,
                                     state.values + h * padded);
     });
   }
@@ -84,14 +97,28 @@ void span(const DecodeUnit& u) {
   HeadRows heads = u.q;
   heads.stride = u.head_dim;
   load_panel(heads, 0, u.group, u.head_dim, 1.0f / sqrtf(static_cast<float>(u.head_dim)), b.query);
+  const auto for_blocks = [&](auto body) {
+    for (int64_t key = u.first_key; key < u.first_key + u.keys; key += kKeyBlock) {
+      const int64_t left = u.first_key + u.keys - key;
+      body(key, left < kKeyBlock ? left : kKeyBlock);
+    }
+  };
+  if (u.k.dtype == DType::i8) {
+    const int64_t padded = padded_dim(u.head_dim);
+    for_blocks([&](int64_t key, int64_t keys) {
+      load_panel(u.k, key, keys, u.head_dim, 1.0f, b.keys);
+      load_panel(u.v, key, keys, u.head_dim, 1.0f, b.values);
+      key_block<float, float>(u, b, state, {b.keys, padded}, {b.values, padded}, keys);
+    });
+    return;
+  }
   with_type(u.k.dtype, [&](auto k_type) {
     with_type(u.v.dtype, [&](auto v_type) {
       using K = typename decltype(k_type)::type;
       using V = typename decltype(v_type)::type;
-      for (int64_t key = u.first_key; key < u.first_key + u.keys; key += kKeyBlock) {
-        const int64_t left = u.first_key + u.keys - key;
-        key_block<K, V>(u, b, state, key, left < kKeyBlock ? left : kKeyBlock);
-      }
+      for_blocks([&](int64_t key, int64_t keys) {
+        key_block(u, b, state, rows_from<K>(u.k, key), rows_from<V>(u.v, key), keys);
+      });
     });
   });
 }

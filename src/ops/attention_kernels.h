@@ -12,7 +12,7 @@
 
 namespace cria::ops {
 
-/// Rows of one head in a larger matrix.
+/// Rows of one head in a larger matrix; i8: as int8_rows.h has them.
 struct HeadRows {
   const void* data = nullptr;
   DType dtype = DType::f32;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ops/int8_rows.h"
 #include "ops/reference.h"
 
 namespace cria::ops {
@@ -137,6 +138,19 @@ void attention_backward_ref(ConstView q, ConstView k, ConstView v, ConstView dou
   grad.v.store(dv);
 }
 
+namespace {
+Doubles cached_rows(ConstView rows, int64_t dim) {
+  if (rows.dtype != DType::i8) return Doubles(rows);
+  Doubles all(rows.rows, dim);
+  std::vector<float> row(static_cast<size_t>(dim));
+  for (int64_t r = 0; r < rows.rows; ++r) {
+    open_int8_row(rows.row_range(r, 1), dim, row.data());
+    std::copy(row.begin(), row.end(), all.row(r));
+  }
+  return all;
+}
+}  // namespace
+
 void attention_cached_ref(ConstView q, std::span<const CachedSequence> sequences,
                           const HeadShape& shape, View out) {
   const int64_t dim = shape.head_dim;
@@ -144,8 +158,8 @@ void attention_cached_ref(ConstView q, std::span<const CachedSequence> sequences
   for (const CachedSequence& s : sequences) {
     const int64_t filled = s.first_position + s.count;
     for (int64_t g = 0; g < shape.kv_heads; ++g) {
-      const Doubles k(s.k.row_range(g * s.capacity, filled));
-      const Doubles v(s.v.row_range(g * s.capacity, filled));
+      const Doubles k = cached_rows(s.k.row_range(g * s.capacity, filled), dim);
+      const Doubles v = cached_rows(s.v.row_range(g * s.capacity, filled), dim);
       const int64_t group = shape.heads / shape.kv_heads;
       const Doubles queries(
           q.row_range(s.first_row, s.count).col_range(g * group * dim, group * dim));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ops/attention_kernels.h"
+#include "ops/int8_rows.h"
 #include "ops/simd.h"
 
 namespace cria::ops::CRIA_ISA {
@@ -22,9 +23,42 @@ static void load_rows(const T* from, int64_t stride, int64_t rows, int64_t head_
   }
 }
 
+/// A vector of whole numbers; zeros from `count` on.
+static inline Vec load_ints(const int8_t* p, int64_t count) {
+  alignas(16) int8_t some[kLanes] = {};
+  if (count < kLanes) {
+    for (int64_t i = 0; i < count; ++i) some[i] = p[i];
+    p = some;
+  }
+#ifdef __AVX512F__
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#else
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#endif
+}
+
+/// The same from rows of 8 bits (ops/int8_rows.h).
+static inline void load_int8_rows(const HeadRows& m, int64_t begin, int64_t rows, int64_t head_dim,
+                                  float scale, float* to) {
+  const int64_t padded = padded_dim(head_dim);
+  const Vec s = set1(scale);
+  for (int64_t r = 0; r < rows; ++r, to += padded) {
+    const int8_t* const from = static_cast<const int8_t*>(m.data) + (begin + r) * m.stride;
+    const int8_t* const scales = from + (head_dim + 1) / 2 * 2;
+    for (int64_t d = 0; d < padded; d += kLanes) {
+      const int64_t count = head_dim - d;
+      uint16_t half = 0;
+      if (count > 0) __builtin_memcpy(&half, scales + d / kInt8Group * 2, 2);
+      const Vec numbers = load_ints(from + d, count > 0 ? count : 0);
+      store(to + d, mul(mul(numbers, set1(_cvtsh_ss(half))), s));
+    }
+  }
+}
+
 /// `rows` rows from row `begin` on, as a contiguous f32 panel [rows, padded D].
 static inline void load_panel(const HeadRows& m, int64_t begin, int64_t rows, int64_t head_dim,
                               float scale, float* to) {
+  if (m.dtype == DType::i8) return load_int8_rows(m, begin, rows, head_dim, scale, to);
   with_type(m.dtype, [&](auto t) {
     using T = typename decltype(t)::type;
     load_rows(static_cast<const T*>(m.data) + begin * m.stride, m.stride, rows, head_dim, scale,

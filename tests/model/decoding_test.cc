@@ -62,7 +62,11 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, GoldenGeneration,
                          ::testing::Values("tiny-llama3", "small-llama3"),
                          [](const auto& p) { return p.param.substr(0, p.param.find('-')); });
 
-class Decoding : public ::testing::TestWithParam<DType> {
+struct Types {
+  DType compute, cache;
+};
+
+class Decoding : public ::testing::TestWithParam<Types> {
  protected:
   Tensor run_prompt(Decoder& decoder, KvCache& cache, std::span<const int32_t> ids) {
     Tensor logits(DType::f32, 1, config_.vocab_size);
@@ -72,24 +76,34 @@ class Decoding : public ::testing::TestWithParam<DType> {
   ThreadPool pool_{2};
   ops::Exec exec_{pool_};
   LlamaConfig config_ = odd_config(true);
-  ParamArena weights_ = random_weights(config_, GetParam(), pool_);
-  Decoder decoder_{config_, weights_, GetParam(), exec_};
+  ParamArena weights_ = random_weights(config_, GetParam().compute, pool_);
+  Decoder decoder_{config_, weights_, GetParam().compute, exec_};
   Ids prompt_ = random_ids(1100, config_.vocab_size, 3);  // longer than two pieces of a prefill
 };
-INSTANTIATE_TEST_SUITE_P(Compute, Decoding, ::testing::Values(DType::f32, DType::bf16),
-                         [](const auto& p) { return std::string(name_of(p.param)); });
+INSTANTIATE_TEST_SUITE_P(Types, Decoding,
+                         ::testing::Values(Types{DType::f32, DType::f32},
+                                           Types{DType::bf16, DType::bf16},
+                                           Types{DType::f32, DType::i8},
+                                           Types{DType::bf16, DType::i8}),
+                         [](const auto& p) {
+                           return fmt::format("{}Cache{}", name_of(p.param.compute),
+                                              name_of(p.param.cache));
+                         });
 
-// f32: sums of up to 1100 terms in another order. bf16: a rounding of 2^-9 at a dozen places a layer, logits near 10.
-float tolerance_of(DType compute) { return compute == DType::f32 ? 2e-4f : 0.3f; }
+// f32: sums of up to 1100 terms in another order. bf16: a rounding of 2^-9 at a dozen places a layer, logits near 10. Caches of
+// 8 bits round only two of these places, to 2^-8 of a group's largest number.
+float tolerance_of(const Types& types) {
+  return types.compute == DType::f32 && types.cache == DType::f32 ? 2e-4f : 0.3f;
+}
 
 TEST_P(Decoding, PrefillAndStepsGiveTheLogitsOfTheFullForward) {
   const Ids ids(prompt_.begin(), prompt_.begin() + 100);
-  Trainee trainee(config_, weights_, GetParam(), Recompute::none, exec_);
+  Trainee trainee(config_, weights_, GetParam().compute, Recompute::none, exec_);
   OwnedBatch batch;
   batch.add_document(ids, ids);
   Tensor full(DType::f32, 100, config_.vocab_size), logits(DType::f32, 1, config_.vocab_size);
   trainee.logits(batch.batch(), full);
-  KvCache cache(config_, GetParam());
+  KvCache cache(config_, GetParam().cache);
   KvCache* const caches[] = {&cache};
   decoder_.prefill(std::span(ids).first(37), cache, logits);
   for (size_t t = 37; t <= 100; ++t) {
@@ -103,7 +117,7 @@ TEST_P(Decoding, PrefillAndStepsGiveTheLogitsOfTheFullForward) {
 }
 
 TEST_P(Decoding, APromptInPiecesGivesTheSameBitsAsWhole) {
-  KvCache whole(config_, GetParam()), pieces(config_, GetParam());
+  KvCache whole(config_, GetParam().cache), pieces(config_, GetParam().cache);
   const Tensor want = run_prompt(decoder_, whole, prompt_);
   const std::span ids(prompt_);
   decoder_.prefill(ids.first(1), pieces, View());
@@ -118,7 +132,7 @@ TEST_P(Decoding, ARowHasTheSameBitsAloneAndInABatch) {
   std::vector<KvCache*> all;
   caches.reserve(sequences);
   for (size_t i = 0; i < sequences; ++i) {
-    caches.emplace_back(config_, GetParam());
+    caches.emplace_back(config_, GetParam().cache);
     all.push_back(&caches.back());
     decoder_.prefill(std::span(prompt_).subspan(i, 1 + 31 * i), caches.back(), View());
   }
@@ -138,8 +152,8 @@ TEST_P(Decoding, ThreadsDoNotChangeBits) {
   for (const int threads : {1, 2, 3}) {
     ThreadPool pool(threads);
     ops::Exec exec{pool};
-    Decoder decoder(config_, weights_, GetParam(), exec);
-    KvCache cache(config_, GetParam());
+    Decoder decoder(config_, weights_, GetParam().compute, exec);
+    KvCache cache(config_, GetParam().cache);
     KvCache* const caches[] = {&cache};
     Tensor logits = run_prompt(decoder, cache, prompt_);
     const int32_t next = argmax(logits, 0);
@@ -151,7 +165,7 @@ TEST_P(Decoding, ThreadsDoNotChangeBits) {
 }
 
 TEST_P(Decoding, ATruncatedCacheForgets) {
-  KvCache cache(config_, GetParam());
+  KvCache cache(config_, GetParam().cache);
   const Tensor want = run_prompt(decoder_, cache, std::span(prompt_).first(50));
   cache.truncate(20);
   decoder_.prefill(std::span(prompt_).subspan(500, 90), cache, View());
@@ -161,7 +175,7 @@ TEST_P(Decoding, ATruncatedCacheForgets) {
 }
 
 TEST_P(Decoding, TheContextIsTheEnd) {
-  KvCache cache(config_, GetParam());
+  KvCache cache(config_, GetParam().cache);
   KvCache* const caches[] = {&cache};
   decoder_.prefill(prompt_, cache, View());
   EXPECT_THROW(decoder_.prefill(std::span(prompt_).first(401), cache, View()), UsageError);
@@ -173,7 +187,7 @@ TEST_P(Decoding, TheContextIsTheEnd) {
 }
 
 TEST_P(Decoding, RefusesEmptyPromptsAndForeignIds) {
-  KvCache cache(config_, GetParam());
+  KvCache cache(config_, GetParam().cache);
   EXPECT_THROW(decoder_.prefill({}, cache, View()), UsageError);
   const Ids foreign = {1, 37};
   EXPECT_THROW(decoder_.prefill(foreign, cache, View()), UsageError);

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "ops/attention_cases.h"
+#include "ops/int8_rows.h"
 
 namespace cria::ops {
 namespace {
@@ -85,6 +86,54 @@ TEST(AttentionCached, AWholePromptGivesTheBitsOfAttention) {
   attention(conversation.c.q(), conversation.c.k(), conversation.c.v(), Offsets{0, 1100},
             conversation.c.shape, r.out, View{}, {pool});
   EXPECT_TRUE(same_bits(r.out, conversation.run({1100}, {pool})));
+}
+
+// A cache of 8 bits: everything is as with a cache of the numbers that its rows stand for.
+class CachedInt8 : public testing::TestWithParam<HeadShape> {};
+
+struct Int8Conversation : Conversation {
+  Int8Conversation(const HeadShape& shape, int64_t tokens, DType dtype, ThreadPool& pool)
+      : Conversation(shape, tokens, dtype) {
+    for (Tensor* m : {&k, &v}) {
+      Tensor rounded(DType::i8, m->rows(), int8_row_bytes(shape.head_dim));
+      round_to_int8(*m, rounded, {pool});
+      *m = std::move(rounded);
+    }
+  }
+  [[nodiscard]] Conversation opened() const {
+    Conversation other(c.shape, capacity - 3, DType::f32);
+    other.c = AttentionCase(c.shape, capacity - 3, c.packed.dtype());
+    for (const auto& [from, to] : {std::pair{&k, &other.k}, {&v, &other.v}}) {
+      for (int64_t r = 0; r < from->rows(); ++r)
+        open_int8_row(from->view().row_range(r, 1), c.shape.head_dim,
+                      to->view().row<float>(r).data());
+    }
+    return other;
+  }
+};
+
+TEST_P(CachedInt8, GivesTheBitsOfTheNumbersItsRowsStandFor) {
+  ThreadPool pool(2);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Int8Conversation conversation(GetParam(), 150, dtype, pool);
+    const Conversation opened = conversation.opened();
+    const std::vector<int64_t> calls{130, 1, 1, 2, 1, 15};
+    EXPECT_TRUE(same_bits(conversation.run(calls, {pool}), opened.run(calls, {pool})));
+    EXPECT_TRUE(same_bits(conversation.run(calls, {pool}), conversation.run({64, 1, 85}, {pool})));
+    EXPECT_TRUE(same_bits(conversation.run(calls, {pool, true}), opened.run(calls, {pool, true})));
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Odd, CachedInt8, testing::ValuesIn(kShapes));
+
+TEST(AttentionCached, RefusesACacheThatIsOnlyHalfInEightBits) {
+  ThreadPool pool(1);
+  const Int8Conversation a({2, 1, 4}, 5, DType::f32, pool);
+  CachedSequence s = a.part(0, 1, 0);
+  const Conversation plain({2, 1, 4}, 5, DType::f32);
+  s.v = plain.v;
+  Tensor out(DType::f32, 1, 8);
+  EXPECT_THROW(attention_cached(a.c.q().row_range(0, 1), {&s, 1}, a.c.shape, out, {pool}),
+               UsageError);
 }
 
 TEST(AttentionCached, SequencesInOneCallGiveTheBitsOfEachAloneOnAnyThreads) {
