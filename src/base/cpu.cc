@@ -1,14 +1,11 @@
 #include "base/cpu.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
-#include <fstream>
 #include <string>
 
 #include "base/error.h"
+#include "base/topology.h"
 
 namespace cria {
 namespace {
@@ -60,25 +57,27 @@ std::string_view name_of(Isa isa) {
 }
 
 int available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  int cores = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-  std::ifstream quota("/sys/fs/cgroup/cpu.max");
-  std::string limit;
-  double period = 0;
-  if (quota >> limit >> period && limit != "max" && period > 0) {
-    cores = std::min(cores, std::max(1, static_cast<int>(std::lround(std::stod(limit) / period))));
-  }
-  return std::max(1, cores);
+  return std::min(static_cast<int>(one_per_core(allowed_cpus()).size()), cgroup_cores());
 }
 
-int ranks_on_this_host() {
-  for (const char* name :
-       {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}) {
+namespace {
+int first_number(std::initializer_list<const char*> variables, int least, int otherwise) {
+  for (const char* name : variables) {
     const char* text = std::getenv(name);
-    if (text != nullptr && std::atoi(text) > 0) return std::atoi(text);
+    if (text != nullptr && *text >= '0' && *text <= '9' && std::atoi(text) >= least)
+      return std::atoi(text);
   }
-  return 1;
+  return otherwise;
+}
+}  // namespace
+
+int ranks_on_this_host() {
+  return first_number({"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_TASKS_PER_NODE"}, 1,
+                      1);
+}
+
+int rank_on_this_host() {
+  return first_number({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"}, 0, 0);
 }
 
 }  // namespace cria

@@ -14,11 +14,13 @@ enum class Isa { avx2, avx512, avx512_vnni, avx512_bf16 };
 Isa current_isa();
 std::string_view name_of(Isa isa);
 
-/// Cores this process may use: the affinity mask, cut to the cgroup's quota.
+/// Physical cores this process may use: those of the affinity mask, cut to the cgroup's quota.
 int available_cores();
 
 /// How many ranks of this run share this host, as the launcher's environment says (Open MPI, MPICH, Slurm); 1 when nobody
 /// does.
 int ranks_on_this_host();
+/// The number of this one among them, from 0.
+int rank_on_this_host();
 
 }  // namespace cria

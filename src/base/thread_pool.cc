@@ -11,6 +11,7 @@
 
 #include "base/cpu.h"
 #include "base/error.h"
+#include "base/topology.h"
 
 namespace cria {
 namespace {
@@ -43,12 +44,31 @@ int default_threads() {
   return threads;
 }
 
+/// A core for each thread; none unless CRIA_PIN asks for it. Ranks that may use the same cores take different ones.
+std::vector<int> cores_to_pin(int threads) {
+  const char* wanted = std::getenv("CRIA_PIN");
+  if (wanted == nullptr || std::strcmp(wanted, "1") != 0) return {};
+  std::vector<int> cores = one_per_core(allowed_cpus());
+  const auto count = static_cast<int>(cores.size());
+  const bool shared = ranks_on_this_host() > 1 && count >= ranks_on_this_host() * threads;
+  std::vector<int> mine;
+  for (int i = 0; i < threads; ++i)
+    mine.push_back(
+        cores[static_cast<size_t>(((shared ? rank_on_this_host() * threads : 0) + i) % count)]);
+  return mine;
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
   require(threads >= 0 && threads <= 4096, "--threads is {}, expected 0 to 4096", threads);
   if (threads == 0) threads = default_threads();
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
+  const std::vector<int> cores = cores_to_pin(threads);
+  for (int i = 1; i < threads; ++i)
+    workers_.emplace_back([this, i, cpu = cores.empty() ? -1 : cores[static_cast<size_t>(i)]] {
+      if (cpu >= 0) pin_to_cpu(cpu);
+      work(i);
+    });
 }
 
 ThreadPool::~ThreadPool() {

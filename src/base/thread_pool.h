@@ -16,7 +16,8 @@ namespace cria {
 class ThreadPool {
  public:
   /// `threads` counts the caller, who works too; 0 means CRIA_THREADS, else one per
-  /// available core, divided by the ranks that share the host. Throws UsageError unless it is 0 to 4096, or CRIA_THREADS 1 to 4096.
+  /// physical core, divided by the ranks that share the host. With CRIA_PIN=1 each worker keeps to a core of its own, where the
+  /// system allows it; without, they go where there is room, which is best beside other programs. Throws UsageError unless it is 0 to 4096, or CRIA_THREADS 1 to 4096.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
