@@ -57,7 +57,7 @@ std::vector<size_t> find_all(const WeightSource& source, const LlamaConfig& conf
   return places;
 }
 
-/// Runs of about a million elements, so that large tables and small norms share the threads evenly: body(parameter, first row,
+/// Runs of about a million elements, of 16 rows or a multiple (a panel of packed weights) or of fewer if these are large, so that large tables and small norms share the threads evenly: body(parameter, first row,
 /// rows).
 template <class Body>
 void for_runs(const std::vector<Param>& params, ThreadPool& pool, const Body& body) {
@@ -67,7 +67,8 @@ void for_runs(const std::vector<Param>& params, ThreadPool& pool, const Body& bo
   };
   std::vector<Run> runs;
   for (size_t i = 0; i < params.size(); ++i) {
-    const int64_t step = std::max<int64_t>(1, (1 << 20) / params[i].cols());
+    const int64_t most = std::max<int64_t>(1, (1 << 20) / params[i].cols());
+    const int64_t step = most >= 16 ? most / 16 * 16 : most;
     for (int64_t r = 0; r < params[i].rows(); r += step)
       runs.push_back({i, r, std::min(step, params[i].rows() - r)});
   }

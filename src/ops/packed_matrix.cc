@@ -8,7 +8,7 @@
 #include "ops/door.h"
 #include "ops/packed.h"
 #include "ops/packed_layout.h"
-#include "tensor/open_block.h"
+#include "ops/packed_put.h"
 
 namespace cria::ops {
 namespace {
@@ -21,39 +21,6 @@ T at_bytes(const std::byte* p) {
 }
 
 int64_t panels_of(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
-
-/// One block into row `row` of a panel: its `count` numbers are the columns from `col` on.
-void put_block(const OpenBlock& block, const PackedLayout& layout, const PackedPanel& at,
-               int64_t count, std::byte* panel, int64_t row, int64_t col) {
-  for (int64_t begin = 0; begin < count; begin += layout.group) {
-    const int64_t g = (col + begin) / layout.group, in_unit = g % at.unit_groups;
-    std::byte* const unit = panel + g / at.unit_groups * at.unit_bytes;
-    const int64_t half = ((layout.of_256 ? 0 : in_unit) * kPanelRows + row) * 2,
-                  small = in_unit * kPanelRows + row;
-    std::memcpy(unit + at.scales + half, &block.scale, 2);
-    if (layout.offsets) std::memcpy(unit + at.offsets + half, &block.offset, 2);
-    if (layout.of_256) {
-      const auto s = static_cast<size_t>(begin / layout.group);
-      unit[at.small_scales + small] = static_cast<std::byte>(block.small_scales[s]);
-      if (layout.offsets)
-        unit[at.small_offsets + small] = static_cast<std::byte>(block.small_offsets[s]);
-    }
-    std::byte* to = unit + at.numbers +
-                    in_unit * layout.group * kPanelRows / (layout.nibbles ? 2 : 1) + row * 4;
-    const uint8_t* const numbers = &block.numbers[static_cast<size_t>(begin)];
-    if (!layout.nibbles) {
-      for (int64_t k = 0; k < layout.group; k += 4, to += kPanelRows * 4)
-        std::memcpy(to, numbers + k, 4);
-      continue;
-    }
-    for (int64_t k = 0; k < layout.group; k += 8, to += kPanelRows * 4) {
-      uint64_t eight = 0;
-      std::memcpy(&eight, numbers + k, 8);
-      const auto pairs = static_cast<uint32_t>(eight | eight >> 28);
-      std::memcpy(to, &pairs, 4);
-    }
-  }
-}
 
 /// A row's group as a panel stores it.
 struct StoredGroup {
@@ -110,27 +77,15 @@ PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
 }
 
 void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
-  const PackedLayout layout = *packed_layout(type_);
-  const PackedPanel at = packed_panel(layout, cols_);
   const int64_t row_bytes = bytes_of(type_, cols_);
   check(row_bytes > 0 && std::ssize(rows) % row_bytes == 0, "whole rows are put");
-  check(first >= 0 && first + std::ssize(rows) / row_bytes <= rows_, "rows are inside the matrix");
-  OpenBlock block;
-  for (int64_t r = first; r < first + std::ssize(rows) / row_bytes; ++r) {
-    const std::byte* from = rows.data() + (r - first) * row_bytes;
-    std::byte* const panel = memory_.bytes().data() + r / kPanelRows * panel_bytes_;
-    const int64_t row = r % kPanelRows;
-    if (layout.group == 0) {
-      for (int64_t k = 0; k < cols_; k += 2)
-        std::memcpy(panel + at.numbers + k / 2 * kPanelRows * 4 + row * 4, from + k * 2,
-                    k + 1 < cols_ ? 4 : 2);
-      continue;
-    }
-    const int64_t count = block_elements(type_);
-    for (int64_t b = 0; b < cols_ / count; ++b, from += block_bytes(type_)) {
-      open_block(type_, from, block);
-      put_block(block, layout, at, count, panel, row, b * count);
-    }
+  const int64_t end = first + std::ssize(rows) / row_bytes;
+  check(first >= 0 && end <= rows_, "rows are inside the matrix");
+  for (int64_t r = first; r < end;) {
+    const int64_t in_panel = r % kPanelRows, count = std::min(kPanelRows - in_panel, end - r);
+    put_panel_rows(type_, cols_, rows.data() + (r - first) * row_bytes, in_panel, count,
+                   memory_.bytes().data() + r / kPanelRows * panel_bytes_);
+    r += count;
   }
 }
 

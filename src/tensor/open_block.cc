@@ -114,10 +114,13 @@ void open(const Q6_K& b, OpenBlock& block) {
 }
 
 template <class Block>
-void open_as(const std::byte* bytes, OpenBlock& block) {
-  Block b;
-  std::memcpy(&b, bytes, sizeof(Block));
-  open(b, block);
+void open_all(const std::byte* bytes, int64_t stride, std::span<OpenBlock> blocks) {
+  for (OpenBlock& block : blocks) {
+    Block b;
+    std::memcpy(&b, bytes, sizeof(Block));
+    open(b, block);
+    bytes += stride;
+  }
 }
 
 }  // namespace
@@ -142,24 +145,37 @@ BlockFormat block_format(DType type) {
   }
 }
 
+BlockLine line_of(const BlockFormat& format, const OpenBlock& block, size_t group) {
+  BlockLine line{static_cast<float>(block.scale), 0};
+  if (format.offsets) line.offset = static_cast<float>(block.offset);
+  if (!format.of_256) return line;
+  line.scale *= static_cast<float>(block.small_scales[group]);
+  if (format.offsets) line.offset *= -static_cast<float>(block.small_offsets[group]);
+  return line;
+}
+
 void open_block(DType type, const std::byte* bytes, OpenBlock& block) {
+  open_blocks(type, bytes, 0, {&block, 1});
+}
+
+void open_blocks(DType type, const std::byte* bytes, int64_t stride, std::span<OpenBlock> blocks) {
   switch (type) {
     case DType::q4_0:
-      return open_as<Q4_0>(bytes, block);
+      return open_all<Q4_0>(bytes, stride, blocks);
     case DType::q4_1:
-      return open_as<Q4_1>(bytes, block);
+      return open_all<Q4_1>(bytes, stride, blocks);
     case DType::q5_0:
-      return open_as<Q5_0>(bytes, block);
+      return open_all<Q5_0>(bytes, stride, blocks);
     case DType::q5_1:
-      return open_as<Q5_1>(bytes, block);
+      return open_all<Q5_1>(bytes, stride, blocks);
     case DType::q8_0:
-      return open_as<Q8_0>(bytes, block);
+      return open_all<Q8_0>(bytes, stride, blocks);
     case DType::q4_k:
-      return open_as<Q4_K>(bytes, block);
+      return open_all<Q4_K>(bytes, stride, blocks);
     case DType::q5_k:
-      return open_as<Q5_K>(bytes, block);
+      return open_all<Q5_K>(bytes, stride, blocks);
     default:
-      return open_as<Q6_K>(bytes, block);
+      return open_all<Q6_K>(bytes, stride, blocks);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "tensor/dtype.h"
 
@@ -28,7 +29,21 @@ struct OpenBlock {
   std::array<int8_t, 16> small_scales, small_offsets;
 };
 
+/// A group's numbers stand for scale * (number - zero) + offset.
+struct BlockLine {
+  float scale = 0, offset = 0;
+};
+BlockLine line_of(const BlockFormat& format, const OpenBlock& block, size_t group);
+
+/// The largest whole number that the type can store: 15, 31, 63 or 255.
+int most_number(DType type);
+
+/// Replaces the whole numbers of a block, all of them, and leaves its scales.
+void put_numbers(DType type, std::span<const uint8_t> numbers, std::byte* block);
+
 /// `bytes`: one block of the type (docs/formats/gguf.md, "Blocks").
 void open_block(DType type, const std::byte* bytes, OpenBlock& block);
+/// Several, `stride` bytes apart.
+void open_blocks(DType type, const std::byte* bytes, int64_t stride, std::span<OpenBlock> blocks);
 
 }  // namespace cria
