@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "formats/dequantise.h"
-#include "formats/quantise.h"
 
 namespace cria {
 namespace {
@@ -31,8 +30,8 @@ struct Scratch {
 
 }  // namespace
 
-RoundingError stream_blocks(const BlockJob& job, const ReadFloats& read, ThreadPool& pool,
-                            TensorWriter& writer) {
+RoundingError stream_blocks(const BlockJob& job, const ReadFloats& read, const RoundRows& round,
+                            ThreadPool& pool, TensorWriter& writer) {
   check(job.rows % job.rows_together == 0, "rows come in whole groups");
   const int64_t groups = std::max<int64_t>(1, kPieceElements / (job.cols * job.rows_together));
   const int64_t piece_rows = groups * job.rows_together;
@@ -58,7 +57,7 @@ RoundingError stream_blocks(const BlockJob& job, const ReadFloats& read, ThreadP
       read(from, count, numbers);
       const auto out = std::span(blocks).subspan(static_cast<size_t>(from - begin) * row_bytes,
                                                  static_cast<size_t>(count) * row_bytes);
-      quantise(job.type, numbers, out);
+      round(from, count, numbers, out);
       dequantise(job.type, out, rounded);
       errors[static_cast<size_t>(piece)] = error_of(numbers, rounded);
     });

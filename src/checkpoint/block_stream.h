@@ -19,9 +19,13 @@ struct BlockJob {
 /// Reads rows [begin, begin + count) as f32. Called from several threads at once.
 using ReadFloats = std::function<void(int64_t begin, int64_t count, std::span<float> out)>;
 
+/// Rounds rows [begin, begin + count), whose numbers these are, to blocks. Likewise.
+using RoundRows = std::function<void(int64_t begin, int64_t count, std::span<const float> numbers,
+                                     std::span<std::byte> out)>;
+
 /// Writes all rows and tells what rounding cost. The same bytes and sums for any number of threads; memory for two pieces of
 /// some 100 KB a thread. Throws Error (numbers) where a number is not finite.
-RoundingError stream_blocks(const BlockJob& job, const ReadFloats& read, ThreadPool& pool,
-                            TensorWriter& writer);
+RoundingError stream_blocks(const BlockJob& job, const ReadFloats& read, const RoundRows& round,
+                            ThreadPool& pool, TensorWriter& writer);
 
 }  // namespace cria

@@ -13,6 +13,7 @@
 #include "checkpoint/gguf_config.h"
 #include "formats/element_cast.h"
 #include "formats/mindspore_ckpt.h"
+#include "formats/quantise.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
 #include "model/params.h"
@@ -64,10 +65,20 @@ void stream_tensor(const WeightRows& weights, const Job& job, TensorWriter& writ
   }
 }
 
-// The same with blocks of few bits for rows.
-RoundingError stream_as_blocks(const WeightRows& weights, const Job& job, ThreadPool& pool,
+// The same with blocks of few bits for rows: those that were chosen already, or else rounded here.
+RoundingError stream_as_blocks(const WeightRows& weights, const Job& job,
+                               std::optional<std::span<const std::byte>> chosen, ThreadPool& pool,
                                TensorWriter& writer) {
   const int64_t cols = job.info.shape.back();
+  const auto row_bytes = static_cast<size_t>(bytes_of(job.info.dtype, cols));
+  const auto round = [&](int64_t begin, int64_t count, std::span<const float> numbers,
+                         std::span<std::byte> out) {
+    if (!chosen) return quantise(job.info.dtype, numbers, out);
+    const auto rows = chosen->subspan(static_cast<size_t>(begin) * row_bytes,
+                                      static_cast<size_t>(count) * row_bytes);
+    if (job.pair_head_dim > 0) return to_pair_order(rows, job.pair_head_dim, row_bytes, out);
+    std::ranges::copy(rows, out.begin());
+  };
   const auto read = [&](int64_t begin, int64_t count, std::span<float> out) {
     const auto bytes = std::as_writable_bytes(out);
     if (job.pair_head_dim == 0) return weights.read(job.source, begin, count, DType::f32, bytes);
@@ -77,7 +88,7 @@ RoundingError stream_as_blocks(const WeightRows& weights, const Job& job, Thread
   };
   return stream_blocks({job.info.name, job.info.dtype, rows_in(job.info), cols,
                         std::max<int64_t>(1, job.pair_head_dim)},
-                       read, pool, writer);
+                       read, round, pool, writer);
 }
 
 std::vector<TensorInfo> infos_of(std::span<const Job> jobs) {
@@ -135,7 +146,9 @@ void write_all(const WeightRows& weights, std::span<const Job> jobs, TensorWrite
   if (options.blocks) pool = std::make_unique<ThreadPool>(options.blocks->threads);
   for (const Job& job : jobs) {
     if (is_quantised(job.info.dtype)) {
-      const RoundingError error = stream_as_blocks(weights, job, *pool, writer);
+      std::optional<std::span<const std::byte>> chosen;
+      if (options.blocks->chosen) chosen = options.blocks->chosen(weights.tensors[job.source].name);
+      const RoundingError error = stream_as_blocks(weights, job, chosen, *pool, writer);
       if (options.blocks->measured) options.blocks->measured(job.info.name, error);
     } else {
       stream_tensor(weights, job, writer);

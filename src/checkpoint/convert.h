@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "checkpoint/block_types.h"
@@ -25,6 +26,9 @@ struct RoundingError {
 struct ConvertToBlocks {
   BlockTypes types;
   int threads = 0;  // that make blocks; 0: one per core
+  /// Asked before each tensor that becomes blocks, by its Hugging Face name: its blocks in the order of Hugging Face's rows, valid
+  /// until the next question; nothing, and it is rounded plainly (formats/quantise.h). May be empty.
+  std::function<std::optional<std::span<const std::byte>>(const std::string& name)> chosen;
   /// Called after each tensor that became blocks.
   std::function<void(const std::string& name, const RoundingError& error)> measured;
 };

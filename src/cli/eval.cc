@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/generation_model.h"
 #include "cli/open_model.h"
-#include "cli/tokenizer_files.h"
+#include "cli/text_tokens.h"
 #include "generate/quality.h"
 #include "tokenizer/load.h"
 
@@ -42,21 +42,6 @@ void declare(Flags& flags, EvalFlags& f) {
   flags.integer("threads", f.threads, "0: one per core");
   flags.require_flag("model");
   flags.require_flag("text");
-}
-
-std::vector<int32_t> tokens_of(const EvalFlags& f, const WeightSource& source,
-                               const std::string& name) {
-  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
-                                               : std::optional(load_vocabulary(f.vocab_file));
-  require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
-          name, f.model);
-  std::vector<int32_t> ids = Tokenizer(*vocabulary).encode(read_text(f.text), {});
-  if (f.tokens > 0 && std::ssize(ids) > f.tokens) ids.resize(static_cast<size_t>(f.tokens));
-  const int64_t vocab = source.config().vocab_size;
-  for (const int32_t id : ids)
-    require(id < vocab, "{}: {}: token {} is outside the model's vocabulary of {}", name, f.text,
-            id, vocab);
-  return ids;
 }
 
 void print_table(const Quality& q, bool compared) {
@@ -102,7 +87,8 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   ThreadPool pool(static_cast<int>(f.threads));
   ops::Exec exec{pool};
   const OpenedModel opened = open_model(f.model, f.config_path, "");
-  const std::vector<int32_t> ids = tokens_of(f, opened.source, name);
+  const std::vector<int32_t> ids =
+      tokens_of_text(f.text, f.vocab_file, opened.source, opened.config, f.tokens, name);
   const LoadedModel model =
       load_for_generation(opened.source, opened.config, f.weights, f.dtype, pool);
   Decoder decoder = model.decoder(exec);

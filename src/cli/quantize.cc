@@ -9,13 +9,18 @@
 #include "base/file.h"
 #include "base/flags.h"
 #include "base/progress.h"
+#include "base/thread_pool.h"
+#include "calibrate/calibration.h"
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
 #include "cli/open_model.h"
+#include "cli/text_tokens.h"
 #include "cli/tokenizer_files.h"
 
 namespace cria::cli {
 namespace {
+
+constexpr int64_t kCalibrationWindow = 512;
 
 void warn_of_blocks(const std::vector<TensorInfo>& tensors, const std::string& model) {
   std::set<std::string_view> names;
@@ -89,8 +94,8 @@ BlockTypes types_of(const std::string& type, const std::string& embedding, const
 }  // namespace
 
 int quantize(const std::string& name, const std::vector<std::string>& arguments) {
-  std::string model, output, type, embedding, head, config_path, src_strategy;
-  int64_t threads = 0;
+  std::string model, output, type, embedding, head, text, vocab_file, config_path, src_strategy;
+  int64_t threads = 0, tokens = 16384;
   bool overwrite = false;
   Flags flags(
       name,
@@ -98,7 +103,8 @@ int quantize(const std::string& name, const std::vector<std::string>& arguments)
       "scales that cost least. Norms stay fp32.",
       "  cria quantize --model llama3-8b/ --type q4_k --output llama3-8b-q4_k.gguf\n"
       "  cria quantize --model tuned/model --type q8_0 --output tuned-q8_0.gguf\n"
-      "  cria quantize --model SmolLM2.gguf --type q4_0 --embedding q6_k --output small.gguf");
+      "  cria quantize --model SmolLM2.gguf --type q4_0 --embedding q6_k --output small.gguf\n"
+      "  cria quantize --model llama3-8b/ --type q4_0 --calibrate book.txt --output small.gguf");
   flags.text("model", model, "weights: a folder or file of any format we read");
   flags.text("type", type, "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k");
   flags.text("output", output, "the GGUF to write");
@@ -106,6 +112,13 @@ int quantize(const std::string& name, const std::vector<std::string>& arguments)
       "embedding", embedding,
       "type of the token embedding, also bf16, f16 or f32; by default q8_0 with 4 and 5 bits");
   flags.text("head", head, "type of the output matrix where it is not the embedding; as above");
+  flags.text(
+      "calibrate", text,
+      "a file of plain text: layer by layer, matrices are rounded so that on this text their "
+      "outputs change least");
+  flags.integer("calibrate_tokens", tokens, "at most so many tokens of it, in windows of 512");
+  flags.text("vocab_file", vocab_file,
+             "for --calibrate: vocabulary; by default the one beside or inside the weights");
   flags.text("config", config_path, "config.json, where the weights carry none");
   flags.text("src_strategy", src_strategy, kSrcStrategyHelp);
   flags.integer("threads", threads, "0: one per core");
@@ -114,13 +127,14 @@ int quantize(const std::string& name, const std::vector<std::string>& arguments)
   if (!flags.parse(arguments)) return 0;
   require(threads >= 0 && threads <= 4096, "{}: --threads is {}, expected 0 to 4096", name,
           threads);
+  require(tokens >= 1, "{}: --calibrate_tokens is {}, expected 1 or more", name, tokens);
   require(overwrite || !is_file(output), "{}: {}: the output exists already; try: --overwrite",
           name, output);
 
   ConvertOptions options;
   options.format = WeightFormat::gguf;
   options.output = output;
-  options.blocks = {types_of(type, embedding, head, name), static_cast<int>(threads), {}};
+  options.blocks = {types_of(type, embedding, head, name), static_cast<int>(threads), {}, {}};
   const OpenedModel opened = open_model(model, config_path, src_strategy);
   check_shapes(opened.source, opened.config);
   const bool tied = opened.config.tie_word_embeddings;
@@ -146,6 +160,20 @@ int quantize(const std::string& name, const std::vector<std::string>& arguments)
       std::make_unique<Progress>("quantize", static_cast<int64_t>(written.size()), "tensors");
   options.progress = [&progress](const std::string& tensor, const std::vector<int64_t>&, size_t,
                                  size_t) { progress->advance(1, tensor); };
+  std::unique_ptr<ThreadPool> pool;
+  std::unique_ptr<Calibration> calibration;
+  if (!text.empty()) {
+    pool = std::make_unique<ThreadPool>(static_cast<int>(threads));
+    const std::vector<int32_t> ids =
+        tokens_of_text(text, vocab_file, opened.source, opened.config, tokens, name);
+    calibration = std::make_unique<Calibration>(
+        opened.source, opened.config, options.blocks->types, ids,
+        std::min<int64_t>(kCalibrationWindow, opened.config.max_position_embeddings), *pool);
+    options.blocks->chosen = [&](const std::string& tensor) {
+      return calibration->chooses(tensor) ? std::optional(calibration->blocks(tensor))
+                                          : std::nullopt;
+    };
+  }
   convert_weights(rows, opened.config, options);
   progress.reset();
   print_account(output, account);

@@ -6,20 +6,8 @@
 namespace cria {
 namespace {
 
-struct ScaleAndOffset {
-  float scale = 0, offset = 0;
-};
-ScaleAndOffset of_group(const BlockFormat& format, const OpenBlock& b, size_t g) {
-  ScaleAndOffset s{static_cast<float>(b.scale), 0};
-  if (format.offsets) s.offset = static_cast<float>(b.offset);
-  if (!format.of_256) return s;
-  s.scale *= static_cast<float>(b.small_scales[g]);
-  if (format.offsets) s.offset *= -static_cast<float>(b.small_offsets[g]);
-  return s;
-}
-
 template <size_t Group>
-void numbers_of_group(const BlockFormat& format, const ScaleAndOffset& s, const uint8_t* numbers,
+void numbers_of_group(const BlockFormat& format, const BlockLine& s, const uint8_t* numbers,
                       float* y) {
   if (format.offsets) {
 #pragma omp simd
@@ -45,7 +33,7 @@ void dequantise(DType dtype, std::span<const std::byte> blocks, std::span<float>
   for (size_t b = 0; b * elements < out.size(); ++b) {
     open_block(dtype, blocks.data() + b * bytes, block);
     for (size_t g = 0; g < elements / group; ++g) {
-      const ScaleAndOffset s = of_group(format, block, g);
+      const BlockLine s = line_of(format, block, g);
       const uint8_t* const numbers = block.numbers.data() + g * group;
       float* const y = out.data() + b * elements + g * group;
       if (group == 16) {
