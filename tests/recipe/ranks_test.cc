@@ -99,22 +99,30 @@ TEST_F(Ranks, PredictionsOfSeveralRanksAreThoseOfOne) {
   };
   const std::string alone = predict(kOne, "1");
   EXPECT_THAT(alone, HasSubstr("{'text_generation_text': ['I love"));
-  for (const Layout& layout : {Layout{.name = "dp2", .dp = 2}, Layout{.name = "dp8", .dp = 8}, kTp2,
-                               Layout{.name = "tp2_vocab", .tp = 2, .vocab_split = true},
-                               Layout{.name = "dp2_tp2", .dp = 2, .tp = 2}})
+  for (const Layout& layout :
+       {Layout{.name = "dp2", .dp = 2}, Layout{.name = "dp8", .dp = 8}, kTp2,
+        Layout{.name = "tp2_vocab", .tp = 2, .vocab_split = true},
+        Layout{.name = "dp2_tp2", .dp = 2, .tp = 2}, Layout{.name = "pp2", .pp = 2},
+        Layout{.name = "dp2_pp2", .dp = 2, .pp = 2}, Layout{.name = "tp2_pp2", .tp = 2, .pp = 2},
+        kAll})
     EXPECT_EQ(predict(layout, "1"), alone) << layout.name;
   const std::string by_two = predict(kOne, "2");
   EXPECT_NE(by_two, alone);
   EXPECT_EQ(predict({.name = "dp2", .dp = 2}, "2"), by_two);
+  EXPECT_EQ(predict({.name = "dp2_pp2", .dp = 2, .pp = 2}, "2"), by_two);
 }
 
-TEST_F(Ranks, PredictHasNoPipelineAndSaysWhatWorks) {
+TEST_F(Ranks, PredictNeedsNoMicroBatches) {
   ASSERT_EQ(run("one", kOne, "train"), 0) << message_;
-  EXPECT_EQ(run("p", {.name = "pp2", .pp = 2}, "predict",
-                {{"load_checkpoint", at("one/checkpoint_network")}}),
-            2);
-  EXPECT_THAT(message_, HasSubstr("try: --pp 1 and --mp 2"));
-  EXPECT_FALSE(is_file(at("answers.txt")));
+  const Layout pp2{.name = "pp2", .pp = 2};
+  EXPECT_EQ(run("p", pp2, "predict",
+                {{"load_checkpoint", at("one/checkpoint_network")},
+                 {"parallel_config.micro_batch_num", "1"}}),
+            0)
+      << message_;
+  EXPECT_TRUE(is_file(at("answers.txt")));
+  EXPECT_EQ(run("t", pp2, "train", {{"parallel_config.micro_batch_num", "1"}}), 2);
+  EXPECT_THAT(message_, HasSubstr("micro_batch_num is 1, expected at least"));
 }
 
 class AutoTransform : public Ranks {
