@@ -62,6 +62,27 @@ TEST_F(Ranks, SlicesLoadWithTheirStrategyIntoAnyLayout) {
   }
 }
 
+// A tied table is not cut as a head of its own would be, and the configuration need not say that it is one.
+TEST_F(Ranks, SlicesOfATiedModelLoadInTheirOwnLayout) {
+  const Layout dp2_pp2{.name = "dp2_pp2_shard", .dp = 2, .pp = 2, .shard = true};
+  for (const Layout& layout : {kDp2Shard, dp2_pp2}) {
+    ASSERT_EQ(
+        run(layout.name, layout, "train", {{"model.model_config.tie_word_embeddings", "True"}}), 0)
+        << message_;
+    ASSERT_EQ(
+        run("whole_" + layout.name, kOne, "eval",
+            {{"load_checkpoint", at(layout.name + "/checkpoint/rank_0/native/step-0000000002")}}),
+        0)
+        << message_;
+    ASSERT_EQ(run("same_" + layout.name, layout, "eval",
+                  {{"load_checkpoint", at(layout.name + "/checkpoint_network")}}),
+              0)
+        << layout.name << ": " << message_;
+    EXPECT_NEAR(loss_in(metric("same_" + layout.name, 0)),
+                loss_in(metric("whole_" + layout.name, 0)), 1e-5);
+  }
+}
+
 TEST_F(Ranks, SlicesWithoutTheirStrategyAreRefused) {
   ASSERT_EQ(run("dp2", kDp2Shard, "train"), 0) << message_;
   const std::string network = at("dp2/checkpoint_network");
