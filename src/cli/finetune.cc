@@ -11,6 +11,7 @@
 #include "checkpoint/convert.h"
 #include "cli/check_training.h"
 #include "cli/commands.h"
+#include "cli/default_dtype.h"
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "cli/unfinished.h"
@@ -174,8 +175,7 @@ void check_flags(FinetuneFlags& f) {
           "finetune: --seq_length is {}, expected 2 or more", f.seq_length);
   require(f.seed >= 0 && f.threads >= 0 && f.threads <= 4096,
           "finetune: --seed and --threads must be 0 or more");
-  if (f.dtype.empty()) f.dtype = current_isa() == Isa::avx512_bf16 ? "bf16" : "fp32";
-  f.train.compute = parse_dtype(f.dtype, "--dtype");
+  f.train.compute = f.dtype.empty() ? fastest_dtype() : parse_dtype(f.dtype, "--dtype");
   f.train.recompute = f.recompute ? Recompute::full : Recompute::none;
   f.train.seed = static_cast<uint64_t>(f.seed);
   f.train.checkpoint_root = join_path(f.output, "checkpoint");
