@@ -181,6 +181,13 @@ void CheckpointFiles::read(const std::vector<Wanted>& wanted, ThreadPool& pool) 
   });
 }
 
+void CheckpointFiles::read_box(const std::string& name, const StoredTensor& tensor, const Rect& box,
+                               std::span<std::byte> out) const {
+  check(std::ssize(out) == bytes_of(tensor.dtype, box.elements()), "the box fills its memory");
+  ThreadPool alone(1);
+  read({{name, &tensor, box, {out.data(), tensor.dtype, box.rows, box.cols}}}, alone);
+}
+
 void CheckpointFiles::read_bytes(const std::string& name, const StoredTensor& tensor,
                                  uint64_t offset, std::span<std::byte> out) const {
   const std::vector<int64_t> origin(tensor.shape.size());

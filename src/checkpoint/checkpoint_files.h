@@ -35,6 +35,9 @@ class CheckpointFiles {
   };
   /// Copies all of them. The sum of a 4 MiB block is compared before a byte of it is used. Throws FormatError for damage.
   void read(const std::vector<Wanted>& wanted, ThreadPool& pool) const;
+  /// Fills `out` with the elements of a box of a tensor, row by row. Thread-safe. Throws FormatError for damage.
+  void read_box(const std::string& name, const StoredTensor& tensor, const Rect& box,
+                std::span<std::byte> out) const;
   /// Bytes [offset, offset + out.size()) of a whole tensor, as one file would hold them. Thread-safe.
   void read_bytes(const std::string& name, const StoredTensor& tensor, uint64_t offset,
                   std::span<std::byte> out) const;

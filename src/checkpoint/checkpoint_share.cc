@@ -16,15 +16,6 @@ constexpr std::string_view kManifest = "manifest.json";
 constexpr const char* kConfig = "config.json";
 constexpr const char* kIndex = "model.safetensors.index.json";
 
-/// The one file of a group, or this rank's of several: they are numbered over the ranks that write any.
-std::string file_name(const std::string& group, std::span<const int64_t> writes, int rank) {
-  const std::string stem = group == "weights" ? "model" : group;
-  const auto all = std::ranges::count(writes, 1);
-  if (all == 1) return stem + ".safetensors";
-  const auto number = std::ranges::count(writes.first(static_cast<size_t>(rank) + 1), 1);
-  return fmt::format("{}-{:05}-of-{:05}.safetensors", stem, number, all);
-}
-
 /// Several files of whole weights open as one model by their index; slices have none.
 std::string index_of_whole_weights(const StoredGroup& weights) {
   SafetensorsIndex index;
@@ -38,6 +29,15 @@ std::string index_of_whole_weights(const StoredGroup& weights) {
 }
 
 }  // namespace
+
+std::string share_file_name(const std::string& group, std::span<const int64_t> writes,
+                            int64_t rank) {
+  const std::string stem = group == "weights" ? "model" : group;
+  const auto all = std::ranges::count(writes, 1);
+  if (all == 1) return stem + ".safetensors";
+  const auto number = std::ranges::count(writes.first(static_cast<size_t>(rank) + 1), 1);
+  return fmt::format("{}-{:05}-of-{:05}.safetensors", stem, number, all);
+}
 
 std::vector<bool> owned_params(const ParamArena& arena, const RankGrid& grid) {
   // Without the cut over data-parallel ranks: what is not whole then is cut by tensor parallelism.
@@ -74,8 +74,8 @@ std::vector<Share> shares_of(const CheckpointContent& content, Groups& groups) {
   }
   groups.world.all_reduce(writes);
   for (size_t g = 0; g < shares.size(); ++g) {
-    shares[g].file = file_name(shares[g].group, std::span(writes).subspan(g * ranks, ranks),
-                               groups.world.rank());
+    shares[g].file = share_file_name(shares[g].group, std::span(writes).subspan(g * ranks, ranks),
+                                     groups.world.rank());
   }
   std::erase_if(shares, [](const Share& s) { return s.params.empty(); });
   return shares;
@@ -99,30 +99,19 @@ void write_share(const std::string& folder, const Share& share, Manifest& manife
   manifest.files[share.file] = sums_of(MappedFile(path).bytes(), pool);
 }
 
-void write_manifest(const std::string& folder, const LlamaConfig& config,
-                    const std::vector<std::string>& parts, const CheckpointContent& content,
-                    const RankGrid& grid, int64_t step) {
+void write_manifest(const std::string& folder, Manifest m, const std::string& config_json) {
   ThreadPool pool(1);
   const std::string path = join_path(folder, kManifest);
-  Manifest m;
-  for (const std::string& part : parts) merge_manifest(m, parse_manifest(part, path));
   check_boxes(m, path);
-  m.step = step;
-  m.dp = grid.dp;
-  m.tp = grid.tp;
-  m.pp = grid.pp;
-  m.state_json = content.state_json;
   const auto add = [&](const char* name, const std::string& text) {
     write_file(join_path(folder, name), text);
     m.files[name] = sums_of(std::as_bytes(std::span(text)), pool);
   };
-  DType stored = DType::f32;
-  if (const auto weights = content.groups.find("weights"); weights != content.groups.end()) {
-    stored = weights->second->dtype();
-    const std::string index = index_of_whole_weights(m.groups.at("weights"));
+  if (const auto weights = m.groups.find("weights"); weights != m.groups.end()) {
+    const std::string index = index_of_whole_weights(weights->second);
     if (!index.empty() && !m.files.contains("model.safetensors")) add(kIndex, index);
   }
-  add(kConfig, hf_config_json(config, stored));
+  add(kConfig, config_json);
   m.config_sha256 = m.files.at(kConfig).sha256;
   for (const auto& [name, sums] : m.files) {
     require<IoError>(fs::file_size(join_path(folder, name)) == sums.size,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,9 +27,11 @@ uint64_t bytes_of_shares(const std::vector<Share>& shares);
 void write_share(const std::string& folder, const Share& share, Manifest& manifest,
                  ThreadPool& pool);
 
-/// Rank 0's part, when everybody's files are there: config, index, and the manifest last.
-void write_manifest(const std::string& folder, const LlamaConfig& config,
-                    const std::vector<std::string>& parts, const CheckpointContent& content,
-                    const RankGrid& grid, int64_t step);
+/// The one file of a group, or this rank's of several: they are numbered over the ranks that write any. `writes`: 1 for those.
+std::string share_file_name(const std::string& group, std::span<const int64_t> writes,
+                            int64_t rank);
+
+/// Rank 0's part, when everybody's files are there: config and index, which it adds to the manifest, and that last. Throws IoError.
+void write_manifest(const std::string& folder, Manifest manifest, const std::string& config_json);
 
 }  // namespace cria

@@ -111,12 +111,11 @@ class SlicedCkpt : public TensorReader {
   }
 
   void read(size_t index, uint64_t offset, std::span<std::byte> out) const override {
-    const TransformSource::Tensor& tensor = source_.tensors()[index];
-    const TensorInfo& info = tensor.info;
+    const TensorInfo& info = source_.tensors()[index].info;
     const int64_t size = block_bytes(info.dtype);
     check(offset % static_cast<uint64_t>(size) == 0 && std::ssize(out) % size == 0,
           "whole elements are read");
-    if (info.shape.empty()) return source_.read(tensor, {}, out);
+    if (info.shape.empty()) return source_.read(index, {}, out);
     const int64_t cols = info.shape.back();
     int64_t at = static_cast<int64_t>(offset) / size;
     while (!out.empty()) {
@@ -125,13 +124,13 @@ class SlicedCkpt : public TensorReader {
       const bool many = info.shape.size() == 2 && col == 0 && left >= cols;
       const int64_t rows = many ? left / cols : 1, width = many ? cols : std::min(left, cols - col);
       const auto bytes = static_cast<size_t>(rows * width * size);
-      source_.read(tensor, box(info.shape, at, rows, width), out.first(bytes));
+      source_.read(index, box(info.shape, at, rows, width), out.first(bytes));
       out = out.subspan(bytes);
       at += rows * width;
     }
   }
   [[nodiscard]] std::span<const std::byte> mapped(size_t index) const override {
-    return source_.mapped(source_.tensors()[index]);
+    return source_.mapped(index);
   }
   [[nodiscard]] std::string path_of(size_t /*index*/) const override { return folder_; }
 

@@ -78,6 +78,19 @@ struct CheckpointStore::Pending {
       failure = std::current_exception();
     }
   }
+  void write_manifest(const std::vector<std::string>& parts, const RankGrid& grid) const {
+    Manifest m;
+    for (const std::string& part : parts)
+      merge_manifest(m, parse_manifest(part, join_path(temporary, kManifest)));
+    m.step = step;
+    m.dp = grid.dp;
+    m.tp = grid.tp;
+    m.pp = grid.pp;
+    m.state_json = content.state_json;
+    const auto weights = content.groups.find("weights");
+    const DType stored = weights == content.groups.end() ? DType::f32 : weights->second->dtype();
+    cria::write_manifest(temporary, std::move(m), hf_config_json(config, stored));
+  }
   void wait() {
     if (writer.joinable()) writer.join();
   }
@@ -151,7 +164,7 @@ std::string CheckpointStore::finish() {
     const std::vector<std::string> parts = gather_texts(reports_, manifest_text(p.mine));
     run_together(world, [&] {
       if (!leads()) return;
-      write_manifest(p.temporary, p.config, parts, p.content, groups_->grid, p.step);
+      p.write_manifest(parts, groups_->grid);
       commit_step(root_, p.temporary, p.step);
     });
   } catch (...) {

@@ -10,50 +10,56 @@
 #include "base/file.h"
 #include "base/side_manifest.h"
 #include "base/thread_pool.h"
+#include "checkpoint/checkpoint_files.h"
+#include "checkpoint/cut_native.h"
+#include "checkpoint/native_content.h"
+#include "checkpoint/new_folders.h"
+#include "checkpoint/step_parts.h"
 #include "checkpoint/transform_source.h"
 
 namespace cria {
 namespace {
 
-constexpr int64_t kSlabBytes = 4 << 20;  // of a tensor, gathered and written at a time
-
 // What one destination rank gets.
 struct Share {
   struct Item {
-    const TransformSource::Tensor* tensor;
+    size_t index;  // of the tensor in the source
     Part part;
   };
   std::vector<Item> items;
   std::vector<TensorInfo> infos;
 
-  void add(const TransformSource::Tensor& tensor, Part part) {
-    infos.push_back({.name = tensor.info.name, .dtype = tensor.info.dtype, .shape = part.size});
-    items.push_back({&tensor, std::move(part)});
+  void add(size_t index, const TensorInfo& tensor, Part part) {
+    infos.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = part.size});
+    items.push_back({index, std::move(part)});
   }
 };
 
-Share share_of(int64_t rank, const TransformSource& source, const Strategy& to) {
+Share share_of(int64_t rank, const PartReader& source, const Strategy& to) {
   Share share;
-  std::vector<const TransformSource::Tensor*> copied;
+  std::vector<size_t> copied;
   const auto stage = static_cast<uint32_t>(rank / to.devices);
-  for (const TransformSource::Tensor& tensor : source.tensors()) {
-    const Strategy::Placement* placement = to.find(tensor.info.name);
+  for (size_t i = 0; i < source.tensors().size(); ++i) {
+    const auto& [info, listed] = source.tensors()[i];
+    const Strategy::Placement* placement = to.find(info.name);
     if (placement != nullptr) {
       const auto layout = placement->find(stage);
       if (layout == placement->end()) continue;
-      share.add(tensor,
-                part_of(layout->second, tensor.info.shape, rank % to.devices, tensor.info.name));
-    } else if (!tensor.listed) {
-      copied.push_back(&tensor);
+      share.add(i, info, part_of(layout->second, info.shape, rank % to.devices, info.name));
+    } else if (!listed) {
+      copied.push_back(i);
     } else if (to.full) {
-      share.add(tensor, whole(tensor.info.shape));
+      share.add(i, info, whole(info.shape));
     }
   }
-  for (const auto* tensor : copied) share.add(*tensor, whole(tensor->info.shape));
+  for (const size_t i : copied) {
+    const TensorInfo& info = source.tensors()[i].info;
+    share.add(i, info, whole(info.shape));
+  }
   return share;
 }
 
-void check_some_known(const TransformSource& source, const Strategy& from, const Strategy& to,
+void check_some_known(const PartReader& source, const Strategy& from, const Strategy& to,
                       const TransformOptions& options) {
   if (source.tensors().empty() || (from.full && to.full)) return;
   const bool known = std::ranges::any_of(source.tensors(), [&](const auto& tensor) {
@@ -68,7 +74,7 @@ void check_some_known(const TransformSource& source, const Strategy& from, const
                 .hint = "check that the strategy is of the network that was saved"}));
 }
 
-void check_options(const TransformOptions& options, const Strategy& from, const Strategy& to) {
+void check_options(const TransformOptions& options) {
   require(options.threads >= 1 && options.threads <= 1024,
           "transform: {} processes, expected 1 to 1024", options.threads);
   require(options.prefix.empty() || is_plain_name(options.prefix),
@@ -76,6 +82,9 @@ void check_options(const TransformOptions& options, const Strategy& from, const 
   std::error_code ignored;
   require(!std::filesystem::equivalent(options.src, options.dst, ignored),
           "transform: {}: source and destination are the same folder", options.dst);
+}
+
+void check_ranks(const TransformOptions& options, const Strategy& from, const Strategy& to) {
   const int64_t a = from.ranks(), b = to.ranks();
   require<MismatchError>(a % b == 0 || b % a == 0,
                          "transform: {}: from {} to {} devices, expected that one number divides "
@@ -83,41 +92,16 @@ void check_options(const TransformOptions& options, const Strategy& from, const 
                          options.dst, a, b);
 }
 
-// Makes folders, and takes those it made away again unless they are kept.
-class NewFolders {
- public:
-  NewFolders() = default;
-  NewFolders(const NewFolders&) = delete;
-  NewFolders& operator=(const NewFolders&) = delete;
-  ~NewFolders() {
-    std::error_code ignored;
-    for (size_t i = made_.size(); i-- > 0;) std::filesystem::remove(made_[i], ignored);
-  }
-  void make(const std::string& path) {
-    std::vector<std::filesystem::path> missing;
-    for (std::filesystem::path p = std::filesystem::absolute(path).lexically_normal();
-         !std::filesystem::exists(p); p = p.parent_path())
-      missing.push_back(p);
-    made_.insert(made_.end(), missing.rbegin(), missing.rend());
-    make_folders(path);
-  }
-  void keep() { made_.clear(); }
-
- private:
-  std::vector<std::filesystem::path> made_;
-};
-
 class Transformer {
  public:
-  Transformer(const TransformOptions& options, const TransformSource& source, const Strategy& to)
+  Transformer(const TransformOptions& options, const PartReader& source, const Strategy& to)
       : options_(options), source_(source) {
     const int64_t count = options.rank_count == 0 ? to.ranks() : options.rank_count;
     for (int64_t rank = options.first_rank; rank < options.first_rank + count; ++rank) {
       shares_.push_back(share_of(rank, source, to));
       total_ += static_cast<int64_t>(shares_.back().items.size());
     }
-    for (const MindsporeText& text : source.texts())
-      write_options_.scalars.push_back({text.first, text.second});
+    write_options_.scalars = source.scalars();
   }
 
   // All files are complete before the first gets its name.
@@ -147,25 +131,9 @@ class Transformer {
   }
 
  private:
-  // In slabs of rows, so that a large tensor is never whole in memory.
   void write_tensor(const Share::Item& item, TensorWriter& writer) const {
-    const Part& part = item.part;
-    const TensorInfo slice{.dtype = item.tensor->info.dtype, .shape = part.size};
-    const int64_t rows = part.size.empty() ? 1 : part.size[0];
-    const int64_t row_bytes = slice.size_bytes() / rows;
-    const int64_t at_once = std::clamp<int64_t>(kSlabBytes / row_bytes, 1, rows);
-    std::vector<std::byte> bytes;
-    Part slab = part;
-    for (int64_t row = 0; row < rows; row += at_once) {
-      const int64_t count = std::min(at_once, rows - row);
-      if (!slab.size.empty()) {
-        slab.begin[0] = part.begin[0] + row;
-        slab.size[0] = count;
-      }
-      bytes.resize(static_cast<size_t>(count * row_bytes));
-      source_.read(*item.tensor, slab, bytes);
-      writer.write(bytes);
-    }
+    copy_part([&](const Part& part, auto out) { source_.read(item.index, part, out); },
+              source_.tensors()[item.index].info.dtype, item.part, writer);
   }
 
   void report() {
@@ -175,26 +143,86 @@ class Transformer {
   }
 
   const TransformOptions& options_;
-  const TransformSource& source_;
+  const PartReader& source_;
   MindsporeWriteOptions write_options_;
   std::vector<Share> shares_;
   std::mutex mutex_;
   int64_t done_ = 0, total_ = 0;
 };
 
+CutOptions cut_options(const TransformOptions& options) {
+  return {.threads = options.threads, .progress = options.progress};
+}
+
+void transform_step(const TransformOptions& options, const std::string& folder,
+                    const Strategy& to) {
+  const CheckpointFiles step(folder);
+  if (options.format == CheckpointFormat::native) {
+    cut_native(content_of_step(step), to, options.dst, cut_options(options));
+    return;
+  }
+  const StepParts source(step);
+  for (const auto& [info, listed] : source.tensors()) {
+    const bool moment = info.name.starts_with("adam_");
+    require<MismatchError>(to.full || moment || to.find(info.name) != nullptr,
+                           "transform: {}: parameter \"{}\" is not in the destination's strategy; "
+                           "try: the strategy of a run of this network",
+                           folder, info.name);
+  }
+  Transformer(options, source, to).run();
+}
+
+/// The newest step that is valid; a damaged one that was named itself is an error.
+void transform_newest(const TransformOptions& options, const std::vector<std::string>& steps,
+                      const Strategy& to) {
+  for (const std::string& step : steps) {
+    try {
+      return transform_step(options, step, to);
+    } catch (const FormatError& e) {
+      if (step == options.src) throw;
+      warn(fmt::format("{}; going back to an older checkpoint", e.what()));
+    }
+  }
+  throw MismatchError(
+      fmt::format("transform: {}: none of its {} checkpoints is valid", options.src, steps.size()));
+}
+
+LlamaConfig given_config(const TransformOptions& options) {
+  require(!options.config.empty(),
+          "transform: a training checkpoint needs the model's shape; try: --config config.json");
+  const std::string path =
+      is_folder(options.config) ? join_path(options.config, "config.json") : options.config;
+  return parse_hf_config(read_text(path), path);
+}
+
 }  // namespace
 
 void transform_checkpoint(const TransformOptions& options) {
   require(!options.src.empty(), "transform: no source; try: --src_ckpt_dir FOLDER");
   require(!options.dst.empty(), "transform: no destination; try: --dst_ckpt_dir FOLDER");
+  check_options(options);
   const Strategy from = read_strategy(options.src_strategy);
   const Strategy to = read_strategy(options.dst_strategy);
-  transform_checkpoint(options, from, files_to_transform(options.src, from.ranks()), to);
+  const std::vector<std::string> steps = steps_to_transform(options.src);
+  if (!steps.empty()) {
+    require(from.full,
+            "transform: {}: a training checkpoint knows how it is cut; try: without "
+            "--src_ckpt_strategy",
+            options.src);
+    return transform_newest(options, steps, to);
+  }
+  const std::vector<std::string> files = files_to_transform(options.src, from.ranks());
+  if (options.format == CheckpointFormat::ckpt)
+    return transform_checkpoint(options, from, files, to);
+  const LlamaConfig config = given_config(options);
+  const TransformSource source(files, from, TransformSource::Verify::at_once);
+  cut_native(content_of_ckpt(source, config, options.src), to, options.dst, cut_options(options));
 }
 
 void transform_checkpoint(const TransformOptions& options, const Strategy& from,
                           const std::vector<std::string>& files, const Strategy& to) {
-  check_options(options, from, to);
+  check_options(options);
+  check_ranks(options, from, to);
   // Several that share the work need not all read all files.
   using enum TransformSource::Verify;
   const TransformSource source(files, from, options.rank_count == 0 ? at_once : on_first_use);

@@ -130,13 +130,13 @@ TransformSource::TransformSource(const std::vector<std::string>& paths, const St
       if (names.insert(info.name).second) add_tensor(info, rank);
     }
     for (const MindsporeText& text : files_[rank]->reader->texts()) {
-      if (text_names.insert(text.first).second) texts_.push_back(text);
+      if (text_names.insert(text.first).second) scalars_.push_back({text.first, text.second});
     }
   }
-  for (const MindsporeText& text : texts_) {
-    if (names.contains(text.first))
+  for (const MindsporeScalar& text : scalars_) {
+    if (names.contains(text.name))
       fail(paths[0], fmt::format("\"{}\" is a text on one rank and a tensor on another",
-                                 escaped(text.first, 80)));
+                                 escaped(text.name, 80)));
   }
 }
 
@@ -158,17 +158,19 @@ void TransformSource::add_tensor(const TensorInfo& first, size_t rank) {
   const Strategy::Placement* placement = strategy_.find(first.name);
   tensor.listed = placement != nullptr;
   if (placement != nullptr) {
-    gather_pieces(tensor, placement->begin()->first, placement->begin()->second);
+    pieces_.push_back(
+        gather_pieces(tensor.info, placement->begin()->first, placement->begin()->second));
   } else {
     const size_t index = files_[rank]->reader->find(first.name).value();
-    tensor.pieces.push_back({rank, index, whole(first.shape)});
+    pieces_.push_back({{rank, index, whole(first.shape)}});
   }
   tensors_.push_back(std::move(tensor));
 }
 
-void TransformSource::gather_pieces(Tensor& tensor, uint32_t stage,
-                                    const ParamLayout& layout) const {
-  const std::string& name = tensor.info.name;
+std::vector<TransformSource::Piece> TransformSource::gather_pieces(
+    TensorInfo& info, uint32_t stage, const ParamLayout& layout) const {
+  const std::string name = info.name;
+  std::vector<Piece> pieces;
   std::set<std::vector<int64_t>> seen;
   std::vector<int64_t> shape;  // of a piece
   const auto first_rank = static_cast<size_t>(stage * strategy_.devices);
@@ -180,36 +182,37 @@ void TransformSource::gather_pieces(Tensor& tensor, uint32_t stage,
     const TensorInfo& found = file.tensors()[*index];
     if (i == 0) {
       shape = found.shape;
-      tensor.info = found;
+      info = found;
       const std::vector<int64_t> cuts = cuts_of(layout, shape.size(), name);
       for (size_t d = 0; d < cuts.size(); ++d) {
-        if (__builtin_mul_overflow(shape[d], cuts[d], &tensor.info.shape[d]))
+        if (__builtin_mul_overflow(shape[d], cuts[d], &info.shape[d]))
           fail(path, fmt::format("parameter \"{}\" is too large", escaped(name, 80)));
       }
-      validate_tensor(tensor.info, "transform", path);
+      validate_tensor(info, "transform", path);
     }
-    if (found.shape != shape || found.dtype != tensor.info.dtype)
+    if (found.shape != shape || found.dtype != info.dtype)
       fail(path, fmt::format("parameter \"{}\" is {} [{}], in rank {} it is {} [{}]",
                              escaped(name, 80), name_of(found.dtype), fmt::join(found.shape, ", "),
-                             first_rank, name_of(tensor.info.dtype), fmt::join(shape, ", ")));
-    Part part = part_of(layout, tensor.info.shape, static_cast<int64_t>(i), name);
-    if (seen.insert(part.begin).second)
-      tensor.pieces.push_back({first_rank + i, *index, std::move(part)});
+                             first_rank, name_of(info.dtype), fmt::join(shape, ", ")));
+    Part part = part_of(layout, info.shape, static_cast<int64_t>(i), name);
+    if (seen.insert(part.begin).second) pieces.push_back({first_rank + i, *index, std::move(part)});
   }
+  return pieces;
 }
 
-void TransformSource::read(const Tensor& tensor, const Part& part, std::span<std::byte> out) const {
-  const int64_t element = block_bytes(tensor.info.dtype);
+void TransformSource::read(size_t index, const Part& part, std::span<std::byte> out) const {
+  const int64_t element = block_bytes(tensors_[index].info.dtype);
   Part shared;
-  for (const Piece& piece : tensor.pieces) {
+  for (const Piece& piece : pieces_[index]) {
     if (intersect(piece.part, part, shared))
       copy_shared(verified(piece.rank), piece, part, shared, element, out);
   }
 }
 
-std::span<const std::byte> TransformSource::mapped(const Tensor& tensor) const {
-  if (tensor.pieces.size() != 1) return {};
-  return verified(tensor.pieces[0].rank).mapped(tensor.pieces[0].index);
+std::span<const std::byte> TransformSource::mapped(size_t index) const {
+  const std::vector<Piece>& pieces = pieces_[index];
+  if (pieces.size() != 1) return {};
+  return verified(pieces[0].rank).mapped(pieces[0].index);
 }
 
 }  // namespace cria

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/layout.h"
+#include "checkpoint/part_reader.h"
 #include "checkpoint/strategy.h"
 #include "formats/mindspore_ckpt.h"
 
@@ -20,19 +20,13 @@ namespace cria {
 /// last .ckpt in lexical order counts, as for MindSpore. Throws IoError, and MismatchError when ranks are missing or left over.
 std::vector<std::string> files_to_transform(const std::string& path, int64_t ranks);
 
-class TransformSource {
+/// Tensors are in file order of the ranks, stage by stage; those in the strategy are listed. Scalars are the files' texts.
+class TransformSource : public PartReader {
  public:
   struct Piece {
     size_t rank = 0;
     size_t index = 0;  // of the tensor in its rank's file
     Part part;         // of the whole tensor
-  };
-  struct Tensor {
-    TensorInfo info;  // with the whole shape
-    /// Together the whole tensor, none twice.
-    std::vector<Piece> pieces;
-    /// In the source's strategy. Others are whole.
-    bool listed = false;
   };
 
   /// When files are compared with the sums beside them.
@@ -42,14 +36,9 @@ class TransformSource {
   /// MismatchError when files do not fit the strategy.
   TransformSource(const std::vector<std::string>& paths, const Strategy& strategy, Verify verify);
 
-  /// In file order of the ranks, stage by stage.
-  [[nodiscard]] const std::vector<Tensor>& tensors() const { return tensors_; }
-  [[nodiscard]] const std::vector<MindsporeText>& texts() const { return texts_; }
-
-  /// Fills `out` with the elements of box `part` of a tensor, in C order. Thread-safe.
-  void read(const Tensor& tensor, const Part& part, std::span<std::byte> out) const;
+  void read(size_t index, const Part& part, std::span<std::byte> out) const override;
   /// The tensor's bytes where they lie in one piece of one file, else empty.
-  [[nodiscard]] std::span<const std::byte> mapped(const Tensor& tensor) const;
+  [[nodiscard]] std::span<const std::byte> mapped(size_t index) const;
 
  private:
   struct File {
@@ -63,12 +52,13 @@ class TransformSource {
   /// The rank's file, compared with its sums.
   [[nodiscard]] const MindsporeReader& verified(size_t rank) const;
   void add_tensor(const TensorInfo& first, size_t rank);
-  void gather_pieces(Tensor& tensor, uint32_t stage, const ParamLayout& layout) const;
+  std::vector<Piece> gather_pieces(TensorInfo& info, uint32_t stage,
+                                   const ParamLayout& layout) const;
 
   const Strategy& strategy_;
   std::vector<std::unique_ptr<File>> files_;  // by rank
-  std::vector<Tensor> tensors_;
-  std::vector<MindsporeText> texts_;
+  /// By tensor: together the whole, none twice.
+  std::vector<std::vector<Piece>> pieces_;
 };
 
 }  // namespace cria

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <optional>
 
-#include "base/cpu.h"
 #include "base/error.h"
 #include "base/flags.h"
 #include "base/progress.h"
 #include "base/random.h"
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
+#include "cli/default_dtype.h"
 #include "cli/generation_model.h"
 #include "cli/open_model.h"
 #include "formats/element_cast.h"
@@ -131,12 +131,13 @@ int bench(const std::string& name, const std::vector<std::string>& arguments) {
     f.settings.weights = parse_block_type(f.weights, name + ": --weights");
     require(ops::PackedMatrix::takes(*f.settings.weights),
             "{}: --weights {} is not packed; try: --dtype", name, f.weights);
-    if (f.dtype.empty() && is_quantised(*f.settings.weights)) f.dtype = "fp32";
   }
-  if (f.dtype.empty()) f.dtype = current_isa() == Isa::avx512_bf16 ? "bf16" : "fp32";
-  require(f.dtype == "fp32" || f.dtype == "bf16", "{}: --dtype is \"{}\", expected fp32 or bf16",
-          name, escaped(f.dtype));
-  f.settings.dtype = parse_dtype(f.dtype, "--dtype");
+  require(f.dtype.empty() || f.dtype == "fp32" || f.dtype == "bf16",
+          "{}: --dtype is \"{}\", expected fp32 or bf16", name, escaped(f.dtype));
+  const DType plain = fastest_dtype();
+  const DType matrices[] = {f.settings.weights.value_or(plain)};
+  f.settings.dtype =
+      f.dtype.empty() ? dtype_beside(matrices, plain) : parse_dtype(f.dtype, "--dtype");
   f.settings.cache = cache_type(f.cache, f.settings.cache_type());
 
   ThreadPool pool(static_cast<int>(f.threads));

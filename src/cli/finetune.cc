@@ -11,11 +11,15 @@
 #include "checkpoint/convert.h"
 #include "cli/check_training.h"
 #include "cli/commands.h"
+#include "cli/default_dtype.h"
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "cli/unfinished.h"
 #include "data/dataset_meta.h"
 #include "data/preprocess.h"
+#include "plan/host_memory.h"
+#include "plan/rank_memory.h"
+#include "plan/report.h"
 #include "tokenizer/load.h"
 #include "train/dataset_source.h"
 #include "train/evaluate.h"
@@ -174,8 +178,7 @@ void check_flags(FinetuneFlags& f) {
           "finetune: --seq_length is {}, expected 2 or more", f.seq_length);
   require(f.seed >= 0 && f.threads >= 0 && f.threads <= 4096,
           "finetune: --seed and --threads must be 0 or more");
-  if (f.dtype.empty()) f.dtype = current_isa() == Isa::avx512_bf16 ? "bf16" : "fp32";
-  f.train.compute = parse_dtype(f.dtype, "--dtype");
+  f.train.compute = f.dtype.empty() ? fastest_dtype() : parse_dtype(f.dtype, "--dtype");
   f.train.recompute = f.recompute ? Recompute::full : Recompute::none;
   f.train.seed = static_cast<uint64_t>(f.seed);
   f.train.checkpoint_root = join_path(f.output, "checkpoint");
@@ -185,6 +188,26 @@ void check_flags(FinetuneFlags& f) {
   parse_dtype(f.export_dtype, "--export_dtype");
   check_training("finetune", f.train);
   if (f.total_steps) f.train.schedule.total_steps = *f.total_steps;
+}
+
+/// Before anything is written or allocated. Throws Error(memory).
+void check_fits(const FinetuneFlags& f, const LlamaConfig& config, int threads) {
+  TrainingRun run;
+  run.config = config;
+  run.storage = parse_dtype(f.storage, "--storage");
+  run.compute = f.train.compute;
+  run.master_weights = f.train.optimizer.master_weights;
+  run.seq_length = f.seq_length;
+  run.batch_size = f.train.batch_size;
+  run.micro_batches = f.train.gradient_accumulation_steps;
+  run.recompute = [policy = f.train.recompute](const StageRuns&) { return policy; };
+  run.threads = threads;
+  run.evaluates = !f.eval_data.empty();
+  check_memory(rank_memory(run, 0).items, available_memory(), [&] {
+    std::string hint = f.recompute ? "" : "--recompute, ";
+    if (run.storage == DType::f32) hint += "--storage bf16, ";
+    return hint + "a smaller --batch_size or --seq_length, or several ranks (run_llama3)";
+  });
 }
 
 }  // namespace
@@ -206,6 +229,8 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
   require(f.seq_length <= config.max_position_embeddings,
           "{}: --seq_length {} is more than the model's context of {}", name, f.seq_length,
           config.max_position_embeddings);
+  ThreadPool pool(static_cast<int>(f.threads));
+  check_fits(f, config, pool.threads());
   const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(weights.tokenizer_path())
                                                : std::optional(load_vocabulary(f.vocab_file));
   std::unique_ptr<Tokenizer> tokenizer;
@@ -219,7 +244,6 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
     held_back.emplace(open_records(records_of(f.eval_data, "eval", f, tokenizer.get(), output), f,
                                    config, tokenizer.get(), false));
 
-  ThreadPool pool(static_cast<int>(f.threads));
   ops::Exec exec{pool};
   TrainState state(config, parse_dtype(f.storage, "--storage"), f.train.optimizer.master_weights);
   load_parameters(weights, state.weights, pool);

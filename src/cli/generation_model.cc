@@ -4,7 +4,9 @@
 #include <array>
 
 #include "base/error.h"
+#include "checkpoint/block_types.h"
 #include "checkpoint/convert.h"
+#include "cli/default_dtype.h"
 
 namespace cria::cli {
 namespace {
@@ -12,15 +14,9 @@ namespace {
 /// The type that all matrices are to have; nothing for keep.
 std::optional<DType> matrices_of(const std::string& weights) {
   if (weights.empty() || weights == "keep") return std::nullopt;
-  std::string name = weights;
-  std::ranges::transform(name, name.begin(), [](char c) {
-    return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
-  });
-  const auto type = dtype_from_name(name);
-  require(
-      type && ops::PackedMatrix::takes(*type),
-      "--weights is \"{}\", expected keep, bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k",
-      escaped(weights));
+  const DType type = parse_block_type(weights, "--weights (keep, bf16 or a type of blocks)");
+  require(ops::PackedMatrix::takes(type),
+          "--weights {} is not packed; try: bf16, or --dtype without --weights", weights);
   return type;
 }
 
@@ -48,7 +44,7 @@ LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& c
     return model;
   }
   const std::vector<DType> types = packed_types(source, config, matrices);
-  if (dtype.empty() && std::ranges::any_of(types, is_quantised)) model.compute = DType::f32;
+  if (dtype.empty()) model.compute = dtype_beside(types, model.compute);
   model.cache = model.compute == DType::f16 ? DType::f16 : DType::bf16;
   model.packed.emplace(config, types);
   load_parameters(source, *model.packed, pool);

@@ -27,17 +27,17 @@ OpenedModel open_model(const std::string& path, const std::string& config_path,
 void check_shapes(const WeightSource& source, const LlamaConfig& config) {
   for (const Param& p : llama_params(config)) {
     const auto index = source.find(p.name);
-    require<MismatchError>(index.has_value(), "convert: {}: no \"{}\", which the config expects",
+    require<MismatchError>(index.has_value(), "weights: {}: no \"{}\", which the config expects",
                            source.path(), p.name);
     const std::vector<int64_t>& shape = source.tensors()[*index].shape;
     require<MismatchError>(shape == p.shape,
-                           "convert: {}: \"{}\" has another shape than the config says, expected "
+                           "weights: {}: \"{}\" has another shape than the config says, expected "
                            "[{}], found [{}]",
                            source.path(), p.name, fmt::join(p.shape, ", "), fmt::join(shape, ", "));
   }
   const int64_t next = config.num_hidden_layers;
   require<MismatchError>(!source.find(fmt::format("model.layers.{}.input_layernorm.weight", next)),
-                         "convert: {}: has more layers than the {} of the config", source.path(),
+                         "weights: {}: has more layers than the {} of the config", source.path(),
                          next);
 }
 

@@ -90,12 +90,20 @@ class Run {
 
  private:
   [[nodiscard]] int32_t choose(Sequence& s, std::span<float> logits) const {
-    const bool decides = settings_.tp == nullptr || settings_.tp->rank() == 0;
-    return decides ? s.sampler.choose(logits, s.seen, std::ssize(s.result.ids)) : 0;
+    const Groups* const groups = settings_.groups;
+    const bool decides = groups == nullptr || groups->grid.tp_index() == 0;
+    return decides && decoder_.has_head()
+               ? s.sampler.choose(logits, s.seen, std::ssize(s.result.ids))
+               : 0;
   }
-  /// Ranks on unlike processors may differ in a logit's last bit; what one of them chose holds for all.
+  /// Ranks on unlike processors may differ in a logit's last bit, and only the last stage's have any: what one of them chose holds for
+  /// all.
   void agree(std::span<int32_t> tokens) const {
-    if (settings_.tp != nullptr) settings_.tp->broadcast(std::as_writable_bytes(tokens), 0);
+    if (settings_.groups == nullptr) return;
+    Groups& groups = *settings_.groups;
+    const std::span<std::byte> bytes = std::as_writable_bytes(tokens);
+    if (decoder_.has_head() && !groups.tp.alone()) groups.tp.broadcast(bytes, 0);
+    if (!groups.pp.alone()) groups.pp.broadcast(bytes, groups.grid.pp - 1);
   }
   void take(Sequence& s, int32_t token) {
     s.result.ids.push_back(token);
@@ -161,7 +169,7 @@ std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& wei
                                 std::span<const std::vector<int32_t>> prompts,
                                 const GenerateSettings& settings, ops::Exec& exec,
                                 const TokenCall& on_token, GenerateTiming* timing) {
-  Decoder decoder(config, weights, settings.compute, exec, settings.tp);
+  Decoder decoder(config, weights, settings.compute, exec, settings.groups);
   return generate(decoder, prompts, settings, on_token, timing);
 }
 

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "comm/comm.h"
+#include "comm/groups.h"
 #include "generate/sampling.h"
 #include "model/llama.h"
 
@@ -25,8 +25,9 @@ struct GenerateSettings {
   std::optional<DType> cache;
   /// How many sequences decode together.
   int64_t batch_size = 8;
-  /// Ranks that share the model's matrices and make the same call; null for one. The first one chooses the tokens.
-  Comm* tp = nullptr;
+  /// Of the ranks that have the model together (its matrices' slices, its layers in stages) and make the same call; null for one.
+  /// The last stage's first rank chooses the tokens, and all have them. Data-parallel ranks make calls of their own.
+  Groups* groups = nullptr;
 };
 
 struct Generated {
@@ -47,7 +48,7 @@ using TokenCall = std::function<void(size_t prompt, int32_t token)>;
 std::vector<Generated> generate(Decoder& decoder, std::span<const std::vector<int32_t>> prompts,
                                 const GenerateSettings& settings, const TokenCall& on_token = {},
                                 GenerateTiming* timing = nullptr);
-/// The same with weights in an arena: `weights` hold all layers, whole or the rank's slices.
+/// The same with weights in an arena: `weights` are what the rank holds.
 std::vector<Generated> generate(const LlamaConfig& config, const ParamArena& weights,
                                 std::span<const std::vector<int32_t>> prompts,
                                 const GenerateSettings& settings, ops::Exec& exec,

@@ -1,8 +1,9 @@
-// The whole model in generation: new tokens over the caches of the sequences they belong to.
+// The model in generation: new tokens over the caches of the sequences they belong to, through the layers held here.
 #include <algorithm>
 #include <numeric>
 
 #include "base/error.h"
+#include "comm/groups.h"
 #include "model/activations.h"
 #include "model/decoder_layer.h"
 #include "model/llama.h"
@@ -19,9 +20,9 @@ namespace {
 // activations of a few megabytes.
 constexpr int64_t kPrefillTokens = 512;
 
-/// Where the weights are, plain or packed.
+/// Where the weights are that this rank holds, plain or packed.
 struct Parts {
-  std::vector<LayerViews<Weight>> layers;
+  std::vector<LayerViews<Weight>> layers;  // in ascending order
   Weight embed_tokens, head;
   ConstView norm;
   int tp = 1;
@@ -29,16 +30,19 @@ struct Parts {
   int64_t first_row = 0;  // of the table that is here
 };
 
-Parts parts_of(const ParamArena& weights, Comm* group) {
+Parts parts_of(const ParamArena& weights, const Comm* group) {
   Parts p;
   const ParamIndex& index = weights.index();
-  for (int64_t i = 0; i < weights.config().num_hidden_layers; ++i)
+  for (const int64_t i : weights.part().layers)
     p.layers.push_back(layer_views(weights, i).as<Weight>());
   p.tp = weights.part().tp;
   check(p.tp == (group == nullptr ? 1 : group->size()), "the weights are the rank's slices");
   p.vocab_split = weights.part().vocab_split;
-  p.embed_tokens = weights[index.embed_tokens()];
-  p.first_row = weights.params()[static_cast<size_t>(index.embed_tokens())].first_row();
+  if (weights.part().embedding) {
+    p.embed_tokens = weights[index.embed_tokens()];
+    p.first_row = weights.params()[static_cast<size_t>(index.embed_tokens())].first_row();
+  }
+  if (!weights.part().head) return p;
   p.norm = weights[index.norm()];
   // A whole head is shared out too where its rows divide.
   const ConstView head = weights[index.lm_head()];
@@ -61,28 +65,37 @@ Parts parts_of(const PackedWeights& weights) {
 
 struct Decoder::Impl {
   Impl(const LlamaConfig& c, const ModelPart& part, Parts parts, DType compute, const ops::Exec& e,
-       Comm* group)
+       Groups* ranks)
       : config(c),
         local(local_config(c, part)),
+        runs(runs_of(part)),
         weights(std::move(parts)),
         exec(e),
-        tp(group, false),
+        groups(ranks),
+        tp(ranks == nullptr ? nullptr : &ranks->tp, false),
         rope(c),
         workspace(local, compute),
         activations(workspace, {}) {
-    for (int64_t i = 0; i < config.num_hidden_layers; ++i)
+    const bool whole = runs.front().embedding && runs.back().head;
+    check(groups == nullptr ? whole : whole == (groups->grid.pp == 1),
+          "the stages together have the whole model");
+    // Numbered as the caches number them.
+    for (int64_t i = 0; i < local.num_hidden_layers; ++i)
       layers.emplace_back(config, weights.layers[static_cast<size_t>(i)], weights.tp, i);
   }
 
   View run_layers(std::span<const int32_t> ids, const Context& context);
+  void enter(const LayerRun& run, std::span<const int32_t> ids, View stream);
   View prefill_piece(std::span<const int32_t> ids, KvCache& cache);
   void embed(std::span<const int32_t> ids, View stream) const;
   void head(View rows, View logits);
   void head_product(ConstView normed, View logits) const;
 
   LlamaConfig config, local;
+  std::vector<LayerRun> runs;
   Parts weights;
   const ops::Exec& exec;
+  Groups* groups;  // null: one rank
   TensorParallel tp;
   RopeCache rope;
   Workspace workspace;
@@ -102,16 +115,29 @@ void Decoder::Impl::embed(std::span<const int32_t> ids, View stream) const {
   tp.sum(stream, {});
 }
 
-/// From ids to the output of the last layer; the caches hold the new keys and values but do not count them yet.
+/// The stream before a run's first layer: from the ids, or from the stage before, which is a ring's.
+void Decoder::Impl::enter(const LayerRun& run, std::span<const int32_t> ids, View stream) {
+  if (run.embedding) return embed(ids, stream);
+  const int stages = groups->grid.pp;
+  groups->pp_forward.receive(bytes_of(stream), (groups->grid.stage() + stages - 1) % stages);
+}
+
+/// From ids to the output of the last layer held here; the caches hold the new keys and values but do not count them yet.
 View Decoder::Impl::run_layers(std::span<const int32_t> ids, const Context& context) {
   activations.prepare({std::ssize(ids), std::ssize(ids)}, Keep::nothing);
-  embed(ids, activations.input(0));
-  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    LayerActivations a = activations.layer(i);
-    layers[static_cast<size_t>(i)].forward(context, a, activations.output(i), workspace.layer(),
-                                           exec);
+  int64_t i = 0;
+  for (const LayerRun& run : runs) {
+    enter(run, ids, activations.input(i));
+    for (int64_t end = i + run.count; i < end; ++i) {
+      LayerActivations a = activations.layer(i);
+      layers[static_cast<size_t>(i)].forward(context, a, activations.output(i), workspace.layer(),
+                                             exec);
+    }
+    if (run.head) continue;
+    const int next = (groups->grid.stage() + 1) % groups->grid.pp;
+    groups->pp_forward.send(bytes_of(activations.output(i - 1)), next).wait();
   }
-  return activations.output(config.num_hidden_layers - 1);
+  return activations.output(i - 1);
 }
 
 void Decoder::Impl::head_product(ConstView normed, View logits) const {
@@ -123,6 +149,7 @@ void Decoder::Impl::head_product(ConstView normed, View logits) const {
 }
 
 void Decoder::Impl::head(View x, View logits) {
+  if (!runs.back().head) return;
   const View normed = workspace.layer().normed.row_range(0, x.rows);
   ops::rms_norm(x, weights.norm, static_cast<float>(config.rms_norm_eps), normed, {}, exec);
   const int64_t cols = weights.head.plain.rows;
@@ -160,9 +187,10 @@ View Decoder::Impl::prefill_piece(std::span<const int32_t> ids, KvCache& cache) 
 }
 
 Decoder::Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute,
-                 ops::Exec& exec, Comm* tp)
-    : impl_(std::make_unique<Impl>(config, weights.part(), parts_of(weights, tp), compute, exec,
-                                   tp)) {}
+                 ops::Exec& exec, Groups* groups)
+    : impl_(std::make_unique<Impl>(config, weights.part(),
+                                   parts_of(weights, groups == nullptr ? nullptr : &groups->tp),
+                                   compute, exec, groups)) {}
 Decoder::Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec)
     : impl_(std::make_unique<Impl>(weights.config(), whole_model(weights.config()),
                                    parts_of(weights), compute, exec, nullptr)) {}
@@ -171,6 +199,7 @@ Decoder::Decoder(Decoder&&) noexcept = default;
 
 const LlamaConfig& Decoder::local() const { return impl_->local; }
 const LlamaConfig& Decoder::config() const { return impl_->config; }
+bool Decoder::has_head() const { return impl_->runs.back().head; }
 
 void Decoder::prefill(std::span<const int32_t> ids, KvCache& cache, View logits) {
   require(!ids.empty(), "a prompt without tokens");

@@ -12,7 +12,7 @@
 
 namespace cria {
 
-class Comm;
+class Groups;
 class PackedWeights;
 
 /// What a layer's backward makes again instead of keeping it: nothing that costs a product, the products of gate and up, or
@@ -94,17 +94,21 @@ class KvCache {
 };
 
 /// Generation: forward over caches, logits of the last token of each sequence. Ranks that share every layer (tensor parallelism)
-/// make the same calls; all get the whole logits.
+/// and those that have the other layers (pipeline stages) make the same calls, each with caches of its own; tokens flow from
+/// stage to stage, and those of the last get the whole logits.
 class Decoder {
  public:
-  /// `weights` hold all layers, of matrices the rank's slices; `tp` is the group of the ranks that hold the others, null for one.
+  /// `weights` are what the rank holds: its layers, of matrices its slices. `groups` are of the ranks that hold the rest, null for
+  /// one rank.
   Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec,
-          Comm* tp = nullptr);
+          Groups* groups = nullptr);
   /// One rank with packed weights.
   Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
 
+  /// Whether this rank gets logits. On others they are left as they are.
+  [[nodiscard]] bool has_head() const;
   /// Appends a prompt (or a part of one) to its cache; logits [1, vocab] f32 after its last token, or an empty View.
   /// A prompt's result does not depend on what else runs.
   void prefill(std::span<const int32_t> ids, KvCache& cache, View logits);

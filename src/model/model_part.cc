@@ -13,6 +13,19 @@ ModelPart whole_model(const LlamaConfig& config) {
   return part;
 }
 
+std::vector<LayerRun> runs_of(const ModelPart& part) {
+  std::vector<LayerRun> runs;
+  for (const int64_t layer : part.layers) {
+    if (runs.empty() || runs.back().first + runs.back().count != layer)
+      runs.push_back({.first = layer, .count = 0, .embedding = false, .head = false});
+    ++runs.back().count;
+  }
+  check(!runs.empty(), "a rank has layers");
+  runs.front().embedding = part.embedding;
+  runs.back().head = part.head;
+  return runs;
+}
+
 void check_split(const LlamaConfig& config, const ModelPart& part) {
   const auto divides = [&](int64_t size, std::string_view what) {
     require(size % part.tp == 0,

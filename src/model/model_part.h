@@ -19,7 +19,17 @@ struct ModelPart {
   bool operator==(const ModelPart&) const = default;
 };
 
+/// Layers [first, first + count) of the model.
+struct LayerRun {
+  int64_t first = 0, count = 0;
+  bool embedding = true, head = true;
+};
+
 ModelPart whole_model(const LlamaConfig& config);
+
+/// The part's layers as runs of consecutive ones, ascending; more than one in an interleaved pipeline, where layers of other ranks
+/// lie between them.
+std::vector<LayerRun> runs_of(const ModelPart& part);
 
 /// Throws UsageError unless heads, KV heads and intermediate size divide by part.tp (and the vocabulary, where it is split).
 void check_split(const LlamaConfig& config, const ModelPart& part);

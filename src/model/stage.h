@@ -18,12 +18,6 @@
 
 namespace cria {
 
-/// Layers [first, first + count) of the model.
-struct LayerRun {
-  int64_t first = 0, count = 0;
-  bool embedding = true, head = true;
-};
-
 /// Takes layers' gradients, f32.
 class LayerGradients {
  public:

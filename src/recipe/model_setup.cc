@@ -84,6 +84,37 @@ void check_agreement(const ModelSettings& m, const LlamaConfig& own, const std::
   if (m.tied) agree(path, "tie_word_embeddings", *m.tied, own.tie_word_embeddings);
 }
 
+/// The first tensor that is not of the model's shape when the slices are joined.
+std::string cut_otherwise(const WeightSource& slices, LlamaConfig config) {
+  config.tie_word_embeddings = false;  // files of tied models have a head too
+  for (const Param& p : llama_params(config)) {
+    const auto index = slices.find(p.name);
+    if (index && slices.tensors()[*index].shape != p.shape) return p.name;
+  }
+  return "";
+}
+
+/// Slices of ranks whose layout was this run's.
+WeightSource open_own_slices(const RecipeSettings& s, const LlamaConfig& given) {
+  const auto open = [&](const LlamaConfig& config) {
+    return WeightSource::open_slices(s.load_checkpoint, strategy_of_run(s, config), given);
+  };
+  WeightSource slices = open(given);
+  const std::string other = cut_otherwise(slices, given);
+  if (other.empty()) return slices;
+  if (!s.model.tied) {
+    // A table that is the head too is not cut as a head of its own.
+    LlamaConfig tied = given;
+    tied.tie_word_embeddings = true;
+    WeightSource of_tied = open(tied);
+    if (cut_otherwise(of_tied, given).empty()) return of_tied;
+  }
+  throw MismatchError(fmt::format(
+      "weights: {}: \"{}\" is cut in another way than this run's layout; try: --src_strategy with "
+      "the strategy files of the ranks that saved it",
+      slices.path(), other));
+}
+
 }  // namespace
 
 std::optional<WeightSource> open_weights(const RecipeSettings& s) {
@@ -104,15 +135,7 @@ std::optional<WeightSource> open_weights(const RecipeSettings& s) {
                          s.load_checkpoint, strategy.ranks());
   const bool sliced = is_folder(join_path(s.load_checkpoint, "rank_1"));
   if (!sliced || ranks == 1) return WeightSource::open(s.load_checkpoint, given);
-  WeightSource own = WeightSource::open_slices(s.load_checkpoint, strategy_of_run(s, given), given);
-  for (const Param& p : llama_params(given)) {
-    const auto index = own.find(p.name);
-    require<MismatchError>(!index || own.tensors()[*index].shape == p.shape,
-                           "weights: {}: \"{}\" is cut in another way than this run's layout; "
-                           "try: --src_strategy with the strategy files of the ranks that saved it",
-                           own.path(), p.name);
-  }
-  return own;
+  return open_own_slices(s, given);
 }
 
 LlamaConfig model_config(const RecipeSettings& s, const WeightSource* weights) {

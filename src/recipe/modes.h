@@ -10,8 +10,8 @@ namespace cria::recipe {
 /// Every rank of the run calls it.
 int run_train(const RecipeSettings& settings, Transport& transport, RecipeLog& log);
 int run_eval(const RecipeSettings& settings, Transport& transport, RecipeLog& log);
-/// Prompts are dealt out to the data-parallel ranks; rank 0 writes what all of them answered. No pipeline stages. `repeat_result`:
-/// run_llama3 prints the result list once more at the end.
+/// Prompts are dealt out to the data-parallel ranks; rank 0 writes what all of them answered. `repeat_result`: run_llama3 prints
+/// the result list once more at the end.
 int run_predict(const RecipeSettings& settings, Transport& transport, RecipeLog& log,
                 bool repeat_result);
 

@@ -163,10 +163,6 @@ void write_results(const RecipeSettings& s, const std::vector<std::string>& answ
 }  // namespace
 
 int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, bool repeat_result) {
-  require(s.parallel.pp == 1,
-          "run: predict has no pipeline, but pipeline_stage is {}; try: --pp 1 and --mp {}, which "
-          "divides every layer",
-          s.parallel.pp, s.parallel.pp * s.parallel.tp);
   Groups groups(transport, grid_of_run(s, transport), waiting_of_run(s));
   const std::vector<std::string> texts = all_prompts(s.predict.prompts);
   std::optional<WeightSource> weights = open_weights(s);
@@ -183,7 +179,7 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
                          config.vocab_size);
   GenerateSettings g = generation(s, log);
   g.eos_ids = config.eos_token_ids;
-  g.tp = &groups.tp;
+  g.groups = &groups;
   const auto prompts = encode(s, *tokenizer, texts);
   if (groups.grid.rank == 0 && !s.predict.add_bos.value_or(false) &&
       trained_with_bos(s.load_checkpoint))

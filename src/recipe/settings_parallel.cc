@@ -69,7 +69,8 @@ void read_parallel_settings(const YamlNode& root, int ranks, RecipeSettings& s) 
   p.balance_by_cost = v.text("parallel_config.stage_balance").value_or("layers") == "cost";
   read_offset(v, p);
   if (p.pp > 1) {
-    require(p.micro_batches >= p.pp,
+    // Prompts are no micro batches.
+    require(p.micro_batches >= p.pp || v.text("run_mode") == "predict",
             "config: parallel_config.micro_batch_num is {}, expected at least pipeline_stage = {}",
             p.micro_batches, p.pp);
     if (s.accumulation != 1)

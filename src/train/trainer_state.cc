@@ -45,6 +45,7 @@ void Trainer::Impl::save(bool go_on) {
   json["tokens_seen"] = tokens_seen;
   json["seed"] = settings.seed;
   json["global_batch"] = global_batch();
+  json["steps_per_epoch"] = steps_per_epoch();
   json["dataset"] = source.fingerprint();
   json["loss_scale"] = {
       {"scale", scale.scale}, {"counter", scale.counter}, {"last_overflow", scale.last_overflow},
@@ -78,13 +79,23 @@ void Trainer::Impl::restore(const std::string& state_json) {
                            field, saved, now);
   };
   try {
-    same("the dataset fingerprint", json.at("dataset").get<std::string>(), source.fingerprint());
-    same("the seed", std::to_string(json.at("seed").get<uint64_t>()),
-         std::to_string(settings.seed));
-    same("the global batch", std::to_string(count(json, "global_batch")),
-         std::to_string(global_batch()));
-    for (const auto& [name, value] : settings.identity) {
-      same(name, json.at("identity").value(name, std::string("(none)")), value);
+    if (json.contains("data")) {
+      require<FormatError>(json["data"] == "unknown", "resume: checkpoint state: data is {}",
+                           escaped(json["data"].dump(), 40));
+      if (groups.grid.rank == 0)
+        warn(
+            "resume: the checkpoint was made from files that do not tell seed, data and global "
+            "batch; "
+            "this run's are taken for those of the run before");
+    } else {
+      same("the dataset fingerprint", json.at("dataset").get<std::string>(), source.fingerprint());
+      same("the seed", std::to_string(json.at("seed").get<uint64_t>()),
+           std::to_string(settings.seed));
+      same("the global batch", std::to_string(count(json, "global_batch")),
+           std::to_string(global_batch()));
+      for (const auto& [name, value] : settings.identity) {
+        same(name, json.at("identity").value(name, std::string("(none)")), value);
+      }
     }
     batches_done = count(json, "batches_done");
     state.step = count(json, "updates");

@@ -1,4 +1,5 @@
 // Command lines that cannot be meant.
+#include "formats/files.h"
 #include "refused.h"
 
 namespace cria::e2e {
@@ -167,6 +168,24 @@ INSTANTIATE_TEST_SUITE_P(
         BadCommand{2, "plan --model tiny --seq_length 0"},
         BadCommand{2, "plan --model tiny --threads -1"}, BadCommand{2, "plan --model tiny --x.y 1"},
         BadCommand{2, "plan --model tiny --json=7"}, BadCommand{2, "verify {i}/empty_folder"}));
+
+// Several commands compare weights with a config; the message is about the weights, whichever it was.
+TEST(WeightsOfAnotherShape, AreNamedAndNotTheCommand) {
+  const TemporaryFolder folder = TemporaryFolder::in_memory();
+  std::string config = test::slurp(valid_files() + "/config.json");
+  const std::string key = "\"intermediate_size\":";
+  ASSERT_NE(config.find(key), std::string::npos);
+  config.insert(config.find_first_of("0123456789", config.find(key)), "1");
+  test::spew(folder / "config.json", config);
+  for (const char* words : {"quantize --model {i}/tiny.ckpt --config {o}/config.json --type q8_0",
+                            "convert --input {i}/tiny.ckpt --config {o}/config.json"}) {
+    const Outcome got =
+        run(words_of(std::string(words) + " --output {o}/y", "", valid_files(), folder.path()));
+    EXPECT_EQ(got.exit, 9) << got.err;
+    EXPECT_THAT(got.err, testing::StartsWith("error: weights: "));
+    EXPECT_THAT(got.err, testing::HasSubstr("has another shape than the config says"));
+  }
+}
 
 }  // namespace
 }  // namespace cria::e2e

@@ -24,6 +24,19 @@ TEST_P(BadFinetune, IsOneLineAndNoOutput) {
       words += fmt::format("{} {} ", flag, value);
   expect_refused(words + more, GetParam().exit);
 }
+TEST(FinetuneMemory, WhatDoesNotFitIsRefusedBeforeAnythingIsWritten) {
+  const TemporaryFolder folder = TemporaryFolder::in_memory();
+  const Outcome got = run(words_of(
+      "finetune --model {i}/tiny --data {i}/alpaca.json --vocab_file {i}/tok.model --output {o}/y "
+      "--seq_length 256 --batch_size 1048576",
+      "", valid_files(), folder.path()));
+  EXPECT_EQ(got.exit, 5) << got.err;
+  EXPECT_THAT(got.err, testing::HasSubstr("error: memory: this run needs about "));
+  EXPECT_THAT(got.err, testing::HasSubstr("try: --recompute, --storage bf16, a smaller"));
+  EXPECT_EQ(std::ranges::count(got.err, '\n'), 1);
+  EXPECT_FALSE(std::filesystem::exists(folder / "y"));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Flags, BadFinetune,
     testing::Values(Bad{2, "--nonsense 1"}, Bad{4, "--model {o}/none"},

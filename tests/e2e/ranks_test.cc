@@ -51,10 +51,12 @@ class MpiRanks : public testing::Test {
 TEST_F(MpiRanks, AnswerAsOneRankDoes) {
   const std::string alone = answers(1, "--load_checkpoint {i}/tiny");
   EXPECT_THAT(alone, HasSubstr("['love"));
-  for (const char* layout : {"--dp 2", "--mp 2", "--mp 2 --parallel_config.vocab_emb_dp False"})
+  for (const char* layout :
+       {"--dp 2", "--mp 2", "--mp 2 --parallel_config.vocab_emb_dp False", "--pp 2"})
     EXPECT_EQ(answers(2, std::string("--load_checkpoint {i}/tiny --use_parallel True ") + layout),
               alone)
         << layout;
+  EXPECT_EQ(answers(4, "--load_checkpoint {i}/tiny --use_parallel True --mp 2 --pp 2"), alone);
 }
 
 TEST_F(MpiRanks, EvaluateAsOneRankDoes) {
@@ -74,14 +76,6 @@ TEST_F(MpiRanks, EvaluateAsOneRankDoes) {
   EXPECT_EQ(metric(2, "--use_parallel True --dp 2"), alone);
   EXPECT_EQ(metric(2, "--use_parallel True --pp 2 --micro_batch_num 2"), alone);
   EXPECT_NEAR(metric(2, "--use_parallel True --mp 2"), alone, 1e-5);
-}
-
-TEST_F(MpiRanks, PredictionWithStagesIsRefusedByName) {
-  const Outcome got = llama(2,
-                            "--run_mode predict --load_checkpoint {i}/tiny --predict_data x "
-                            "--use_parallel True --pp 2 --micro_batch_num 2");
-  EXPECT_EQ(got.exit, 2) << got.out;
-  EXPECT_FALSE(std::filesystem::exists(folder_ / "text_generation_result.txt"));
 }
 
 TEST_F(MpiRanks, WhatTheySaveLoadsEverywhereWithItsStrategy) {

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "checkpoint/transform_testing.h"
 #include "program.h"
+#include "recipe/tiny_recipe.h"
 
 namespace cria::e2e {
 namespace {
@@ -66,6 +67,45 @@ TEST_F(TransformProgram, FailsWithOneLineAndNoOutput) {
               "--transform_process_num", "0"}));
   refuse(2, "prefix",
          run({"transform", "--src_ckpt_dir", whole, "--dst_ckpt_dir", out, "--prefix", "../x"}));
+}
+
+// A run's checkpoint to the recipe's files and back, and a run that goes on from that.
+TEST(TransformProgramOfARun, TheOptimizersStateGoesThereAndBack) {
+  const TemporaryFolder folder = TemporaryFolder::in_memory();
+  test::spew(folder / "c.yaml", test::kTinyRecipe);
+  test::write_tiny_records(folder / "d.mindrecord");
+  const auto cria = [&](const std::string& words) {
+    return run(words_of(words, "", folder.path(), ""), folder.path());
+  };
+  const std::string train =
+      "run_llama3 --config {i}/c.yaml --train_data {i}/d.mindrecord --threads 1 ";
+  ASSERT_EQ(cria(train + "--runner_config.epochs 1").exit, 0);
+  const std::string native = folder / "output/checkpoint/rank_0/native";
+  ASSERT_EQ(cria("transform --src_ckpt_dir " + native + " --dst_ckpt_dir cut").exit, 0);
+  EXPECT_TRUE(test::slurp(folder / "cut/rank_0/checkpoint_0.ckpt") ==
+              test::slurp(folder / "output/checkpoint/rank_0/tiny_rank_0-1_4.ckpt"));
+  const std::string back =
+      "transform --src_ckpt_dir cut --dst_format native --dst_ckpt_dir made --config ";
+  ASSERT_EQ(cria(back + native + "/step-0000000004").exit, 0);
+  EXPECT_EQ(cria("verify made").exit, 0);
+  const Outcome resumed =
+      cria(train + "--resume_training True --load_checkpoint made/step-0000000004");
+  EXPECT_EQ(resumed.exit, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, HasSubstr("do not tell seed, data"));
+
+  std::string bytes = test::slurp(native + "/step-0000000004/adam_v.safetensors");
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  test::spew(native + "/step-0000000004/adam_v.safetensors", bytes);
+  for (const auto& [exit, words, message] :
+       {std::tuple(3, "--src_ckpt_dir " + native + "/step-0000000004", "is damaged"),
+        std::tuple(2, "--src_ckpt_dir " + native + " --dst_format hf", "expected ckpt or native"),
+        std::tuple(2, std::string("--src_ckpt_dir cut --dst_format native"), "--config")}) {
+    const Outcome refused = cria("transform --dst_ckpt_dir out " + words);
+    EXPECT_EQ(refused.exit, exit) << words;
+    EXPECT_THAT(refused.err, HasSubstr(message));
+    EXPECT_EQ(std::count(refused.err.begin(), refused.err.end(), '\n'), 1) << refused.err;
+    EXPECT_FALSE(std::filesystem::exists(folder / "out")) << words;
+  }
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Generation by several ranks that share every matrix: the tokens of one rank, on all of them.
+// Generation by several ranks that share every matrix, have some of the layers each, or both: the tokens of one rank, on all of them.
 #include <gtest/gtest.h>
 
 #include <mutex>
@@ -17,7 +17,7 @@ LlamaConfig config_of(bool tied, int64_t vocab) {
   LlamaConfig c;
   c.hidden_size = 32;
   c.intermediate_size = 48;
-  c.num_hidden_layers = 2;
+  c.num_hidden_layers = 4;
   c.num_attention_heads = 8;
   c.num_key_value_heads = 4;
   c.head_dim = 4;
@@ -55,33 +55,45 @@ Rows ids_of(const std::vector<Generated>& all) {
   return rows;
 }
 
-/// What each rank of a tensor-parallel group returns.
-std::vector<Rows> generate_on(int ranks, const LlamaConfig& config, bool vocab_split,
-                              const Rows& prompts, const GenerateSettings& settings) {
+struct Case {
+  std::string name;
+  int tp = 1;
+  bool tied = false, vocab_split = false;
+  int64_t vocab = 64;
+  std::vector<std::vector<int64_t>> stages = {{0, 1, 2, 3}};
+  [[nodiscard]] int pp() const { return static_cast<int>(stages.size()); }
+  /// The model on one rank.
+  [[nodiscard]] Case alone() const { return {.name = "one", .tied = tied, .vocab = vocab}; }
+};
+
+ModelPart part_of(const Case& c, const RankGrid& grid) {
+  return {.layers = c.stages[static_cast<size_t>(grid.stage())],
+          .embedding = grid.first_stage(),
+          .head = grid.last_stage(),
+          .tp = c.tp,
+          .tp_index = grid.tp_index(),
+          .vocab_split = c.vocab_split};
+}
+
+/// What each rank returns.
+std::vector<Rows> generate_on(const Case& c, const Rows& prompts,
+                              const GenerateSettings& settings) {
+  const int ranks = c.tp * c.pp();
   std::vector<Rows> out(static_cast<size_t>(ranks));
   run_as_threads(ranks, [&](Transport& transport) {
-    Groups groups(transport, make_grid(1, ranks, 1, ranks, transport.rank()),
+    Groups groups(transport, make_grid(1, c.tp, c.pp(), ranks, transport.rank()),
                   {.deadline = std::chrono::seconds(60), .checked = true});
-    ModelPart part = whole_model(config);
-    part.tp = ranks;
-    part.tp_index = transport.rank();
-    part.vocab_split = vocab_split && ranks > 1;
     ThreadPool pool(1);
     ops::Exec exec{pool};
-    const ParamArena weights = slices(config, part, pool);
+    const LlamaConfig config = config_of(c.tied, c.vocab);
+    const ParamArena weights = slices(config, part_of(c, groups.grid), pool);
     GenerateSettings mine = settings;
-    mine.tp = &groups.tp;
+    mine.groups = &groups;
     out[static_cast<size_t>(transport.rank())] =
         ids_of(generate(config, weights, prompts, mine, exec));
   });
   return out;
 }
-
-struct Case {
-  int ranks;
-  bool tied, vocab_split;
-  int64_t vocab;
-};
 
 class SharedGeneration : public testing::TestWithParam<Case> {
  protected:
@@ -93,50 +105,62 @@ class SharedGeneration : public testing::TestWithParam<Case> {
     settings_.max_new_tokens = 20;
     settings_.batch_size = 2;
   }
-  std::vector<Rows> on(int ranks) {
-    const Case& c = GetParam();
-    return generate_on(ranks, config_of(c.tied, c.vocab), c.vocab_split, prompts_, settings_);
+  [[nodiscard]] std::vector<Rows> on(const Case& c) const {
+    return generate_on(c, prompts_, settings_);
   }
   Rows prompts_;
   GenerateSettings settings_;
 };
 
 TEST_P(SharedGeneration, GreedyTokensAreThoseOfOneRank) {
-  const Rows alone = on(1)[0];
+  const Rows alone = on(GetParam().alone())[0];
   ASSERT_EQ(alone[1].size(), 20U);
   EXPECT_NE(alone[0], alone[1]);
-  for (const Rows& rows : on(GetParam().ranks)) EXPECT_EQ(rows, alone);
+  for (const Rows& rows : on(GetParam())) EXPECT_EQ(rows, alone);
 }
 
 TEST_P(SharedGeneration, DrawsAreTheSameOnAllRanks) {
   settings_.sampling.do_sample = true;
   settings_.sampling.temperature = 2;
   settings_.sampling.seed = 11;
-  const auto first = on(GetParam().ranks);
+  const auto first = on(GetParam());
   for (const Rows& rows : first) EXPECT_EQ(rows, first[0]);
+  // Stages change no bit of a logit, so that even draws are one rank's.
+  if (GetParam().tp == 1) {
+    EXPECT_EQ(first[0], on(GetParam().alone())[0]);
+  }
   settings_.sampling.seed = 12;
-  EXPECT_NE(on(GetParam().ranks)[0], first[0]);
+  EXPECT_NE(on(GetParam())[0], first[0]);
 }
 
 TEST_P(SharedGeneration, ARowOfABatchIsTheRowAlone) {
-  const Rows together = on(GetParam().ranks)[0];
+  const Rows together = on(GetParam())[0];
   const Rows all = prompts_;
   for (size_t i = 0; i < all.size(); ++i) {
     prompts_ = {all[i]};
-    EXPECT_EQ(on(GetParam().ranks)[0][0], together[i]) << i;
+    EXPECT_EQ(on(GetParam())[0][0], together[i]) << i;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, SharedGeneration,
-                         testing::Values(Case{2, false, false, 64},  // the whole head, shared out
-                                         Case{2, false, false, 61},  // rows that do not divide
-                                         Case{2, false, true, 64}, Case{4, false, true, 64},
-                                         Case{2, true, true, 64}, Case{4, true, false, 64}),
-                         [](const auto& p) {
-                           const Case& c = p.param;
-                           return "tp" + std::to_string(c.ranks) + (c.tied ? "_tied" : "") +
-                                  (c.vocab_split ? "_split" : "") + "_v" + std::to_string(c.vocab);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, SharedGeneration,
+    testing::Values(Case{.name = "tp2", .tp = 2},  // the whole head, shared out
+                    Case{.name = "tp2_rows_that_do_not_divide", .tp = 2, .vocab = 61},
+                    Case{.name = "tp2_split", .tp = 2, .vocab_split = true},
+                    Case{.name = "tp4_split", .tp = 4, .vocab_split = true},
+                    Case{.name = "tp2_tied_split", .tp = 2, .tied = true, .vocab_split = true},
+                    Case{.name = "tp4_tied", .tp = 4, .tied = true},
+                    Case{.name = "pp2", .stages = {{0, 1}, {2, 3}}},
+                    Case{.name = "pp2_uneven_tied", .tied = true, .stages = {{0}, {1, 2, 3}}},
+                    Case{.name = "pp4_split", .vocab_split = true, .stages = {{0}, {1}, {2}, {3}}},
+                    Case{.name = "pp2_interleaved", .stages = {{0, 2}, {1, 3}}},
+                    Case{.name = "tp2_pp2", .tp = 2, .stages = {{0, 1}, {2, 3}}},
+                    Case{.name = "tp2_pp2_tied_split_interleaved",
+                         .tp = 2,
+                         .tied = true,
+                         .vocab_split = true,
+                         .stages = {{0, 2}, {1, 3}}}),
+    [](const auto& p) { return p.param.name; });
 
 TEST(SharedGenerationErrors, WeightsOfAnotherGroupAreABug) {
   const LlamaConfig config = config_of(false, 64);
@@ -147,6 +171,11 @@ TEST(SharedGenerationErrors, WeightsOfAnotherGroupAreABug) {
   const ParamArena half = slices(config, part, pool);
   const Rows prompts = {{1, 2}};
   EXPECT_THROW(generate(config, half, prompts, {.compute = DType::f32}, exec), std::logic_error);
+  part = whole_model(config);
+  part.layers = {0, 1};
+  part.head = false;
+  const ParamArena first = slices(config, part, pool);
+  EXPECT_THROW(generate(config, first, prompts, {.compute = DType::f32}, exec), std::logic_error);
 }
 
 }  // namespace
