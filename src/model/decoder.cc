@@ -8,6 +8,7 @@
 #include "model/llama.h"
 #include "model/packed_weights.h"
 #include "model/rope_cache.h"
+#include "ops/device.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -84,8 +85,8 @@ struct Decoder::Impl {
         weights(std::move(parts)),
         exec(e),
         tp(group, false),
-        rope(c),
-        workspace(local, compute),
+        rope(c, e.device),
+        workspace(local, compute, e.device),
         activations(workspace, {}) {
     for (int64_t i = 0; i < config.num_hidden_layers; ++i)
       layers.emplace_back(config, weights.layers[static_cast<size_t>(i)], weights.tp, i);

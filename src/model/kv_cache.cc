@@ -11,23 +11,30 @@ constexpr int64_t kFirstCapacity = 64;
 
 // The rows of every head move from one spacing to another.
 Tensor regrown(const Tensor& old, int64_t heads, int64_t old_capacity, int64_t capacity,
-               int64_t filled, int64_t head_dim, DType dtype) {
-  Tensor grown(dtype, heads * capacity, head_dim);
+               int64_t filled, int64_t head_dim, DType dtype, Memory* memory) {
+  Tensor grown(dtype, heads * capacity, head_dim, memory);
   if (filled == 0) return grown;
   for (int64_t h = 0; h < heads; ++h) {
-    std::memcpy(grown.view().at(h * capacity, 0), old.view().at(h * old_capacity, 0),
-                static_cast<size_t>(bytes_of(dtype, filled * head_dim)));
+    void* const to = grown.view().at(h * capacity, 0);
+    const void* const from = old.view().at(h * old_capacity, 0);
+    const auto size = static_cast<size_t>(bytes_of(dtype, filled * head_dim));
+    if (memory != nullptr) {
+      memory->copy(to, from, size);
+    } else {
+      std::memcpy(to, from, size);
+    }
   }
   return grown;
 }
 
 }  // namespace
 
-KvCache::KvCache(const LlamaConfig& config, DType dtype)
+KvCache::KvCache(const LlamaConfig& config, DType dtype, Memory* memory)
     : kv_heads_(config.num_key_value_heads),
       head_dim_(config.head_dim),
       max_length_(config.max_position_embeddings),
       dtype_(dtype),
+      memory_(memory),
       keys_(static_cast<size_t>(config.num_hidden_layers)),
       values_(static_cast<size_t>(config.num_hidden_layers)) {}
 
@@ -41,9 +48,10 @@ void KvCache::reserve(int64_t tokens) {
   // All new memory is there before anything changes, so that running out of it leaves the cache whole.
   std::vector<Tensor> keys, values;
   for (size_t i = 0; i < keys_.size(); ++i) {
-    keys.push_back(regrown(keys_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_));
+    keys.push_back(
+        regrown(keys_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_, memory_));
     values.push_back(
-        regrown(values_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_));
+        regrown(values_[i], kv_heads_, capacity_, capacity, length_, head_dim_, dtype_, memory_));
   }
   keys_ = std::move(keys);
   values_ = std::move(values);

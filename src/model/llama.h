@@ -52,6 +52,7 @@ struct Batch {
 class Trainee {
  public:
   /// `compute` is the dtype of activations (f32, bf16 or f16). `weights` outlives the object; weights may be of any float dtype.
+  /// Where `exec` names a device, weights and gradients lie in its memory (ParamArena::copy_to), and all else is made there.
   Trainee(const LlamaConfig& config, const ParamArena& weights, DType compute,
           const RecomputePolicy& recompute, ops::Exec& exec);
   ~Trainee();
@@ -73,8 +74,8 @@ class Trainee {
 /// The keys and values of one sequence, all layers; grows by doubling up to max_position_embeddings.
 class KvCache {
  public:
-  /// `config` is the rank's local one (model_part.h).
-  KvCache(const LlamaConfig& config, DType dtype);
+  /// `config` is the rank's local one (model_part.h). In a device's memory, or the host's.
+  KvCache(const LlamaConfig& config, DType dtype, Memory* memory = nullptr);
   [[nodiscard]] int64_t length() const { return length_; }
   [[nodiscard]] int64_t capacity() const { return capacity_; }
   /// Room for `tokens` more; keeps what is there. Throws UsageError beyond the model's context.
@@ -88,6 +89,7 @@ class KvCache {
  private:
   int64_t kv_heads_, head_dim_, max_length_, capacity_ = 0, length_ = 0;
   DType dtype_;
+  Memory* memory_;
   std::vector<Tensor> keys_, values_;
 };
 
@@ -95,6 +97,7 @@ class KvCache {
 /// make the same calls; all get the whole logits.
 class Decoder {
  public:
+  /// Where `exec` names a device, weights, caches and logits lie in its memory.
   /// `weights` hold all layers, of matrices the rank's slices; `tp` is the group of the ranks that hold the others, null for one.
   Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec,
           Comm* tp = nullptr);

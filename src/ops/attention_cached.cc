@@ -5,6 +5,7 @@
 #include "ops/attention.h"
 #include "ops/attention_door.h"
 #include "ops/attention_ref.h"
+#include "ops/device.h"
 #include "ops/scratch.h"
 
 namespace cria::ops {
@@ -87,6 +88,7 @@ void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
   require_matrix(kOp, "q", q, q.rows, shape.heads * shape.head_dim);
   require_matrix(kOp, "out", out, q.rows, shape.heads * shape.head_dim);
   for (size_t n = 0; n < sequences.size(); ++n) require_sequence(n, sequences[n], q, shape);
+  if (exec.device != nullptr) return exec.device->attention_cached(q, sequences, shape, out);
   if (exec.reference) return attention_cached_ref(q, sequences, shape, out);
 
   thread_local std::vector<Work> work_memory;

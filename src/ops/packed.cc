@@ -229,6 +229,8 @@ void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, 
             m->rows(), m->cols());
     outs += m->rows();
   }
+  require(exec.device == nullptr,
+          "linear_packed: packed weights cannot be multiplied on a GPU; try: weights in bf16");
   require_compute("linear_packed", "x", x);
   require_compute("linear_packed", "y", y);
   require_shape("linear_packed", "y", y, x.rows, outs);
