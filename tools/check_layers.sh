@@ -21,4 +21,4 @@ awk '
     }
   }
   END { exit bad }
-' src/LAYERS src/*/*.h src/*/*.cc src/*/*.cu
+' src/LAYERS src/*/*.h src/*/*.cc src/*/*.cu src/*/*/*.h src/*/*/*.cc

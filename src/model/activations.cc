@@ -7,10 +7,10 @@ namespace cria {
 namespace {
 
 /// At least `rows` of `cols`.
-void ensure(Tensor& block, DType dtype, int64_t rows, int64_t cols) {
+void ensure(Tensor& block, DType dtype, int64_t rows, int64_t cols, Memory* memory) {
   if (block.rows() >= rows) return;
   block = {};  // the old memory goes before the new comes
-  block = Tensor(dtype, rows, cols);
+  block = Tensor(dtype, rows, cols, memory);
 }
 
 int64_t attended_width(const LlamaConfig& c) { return c.num_attention_heads * c.head_dim; }
@@ -18,17 +18,18 @@ int64_t qkv_width(const LlamaConfig& c) {
   return (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim;
 }
 
-void ensure_gate_up(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent) {
-  ensure(kept.gate_up, compute, extent.tokens, 2 * c.intermediate_size);
+void ensure_gate_up(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent,
+                    Memory* memory) {
+  ensure(kept.gate_up, compute, extent.tokens, 2 * c.intermediate_size, memory);
 }
-void ensure_others(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent,
-                   Keep keep) {
-  ensure(kept.qkv, compute, extent.tokens, qkv_width(c));
-  ensure(kept.attended, compute, extent.tokens, attended_width(c));
-  ensure(kept.middle, compute, extent.rows, c.hidden_size);
+void ensure_others(KeptBlocks& kept, const LlamaConfig& c, DType compute, Extent extent, Keep keep,
+                   Memory* memory) {
+  ensure(kept.qkv, compute, extent.tokens, qkv_width(c), memory);
+  ensure(kept.attended, compute, extent.tokens, attended_width(c), memory);
+  ensure(kept.middle, compute, extent.rows, c.hidden_size, memory);
   if (keep == Keep::nothing) return;
-  ensure(kept.lse, DType::f32, extent.tokens, c.num_attention_heads);
-  ensure(kept.rstd, DType::f32, extent.rows, 2);
+  ensure(kept.lse, DType::f32, extent.tokens, c.num_attention_heads, memory);
+  ensure(kept.rstd, DType::f32, extent.rows, 2, memory);
 }
 
 View front(Tensor& block, int64_t rows) { return block.view().row_range(0, rows); }
@@ -57,25 +58,26 @@ int64_t other_bytes(const LlamaConfig& c, DType compute, Extent extent, Keep kee
 
 void Workspace::prepare(Extent extent, Keep keep, Recompute most) {
   extent_ = extent;
+  Memory* const memory = memory_;
   const auto [tokens, rows] = extent;
-  ensure(normed_, compute_, rows, config_.hidden_size);
-  ensure(hidden_, compute_, tokens, config_.intermediate_size);
+  ensure(normed_, compute_, rows, config_.hidden_size, memory);
+  ensure(hidden_, compute_, tokens, config_.intermediate_size, memory);
   views_.normed = front(normed_, rows);
   views_.hidden = front(hidden_, tokens);
   if (rows != tokens) {
-    ensure(whole_, compute_, tokens, config_.hidden_size);
+    ensure(whole_, compute_, tokens, config_.hidden_size, memory);
     views_.whole = front(whole_, tokens);
   }
   if (keep == Keep::nothing) most = Recompute::full;
-  if (most != Recompute::none) ensure_gate_up(shared_, config_, compute_, extent);
-  if (most == Recompute::full) ensure_others(shared_, config_, compute_, extent, keep);
+  if (most != Recompute::none) ensure_gate_up(shared_, config_, compute_, extent, memory);
+  if (most == Recompute::full) ensure_others(shared_, config_, compute_, extent, keep, memory);
   if (keep == Keep::nothing) return;
-  ensure(d_normed_, compute_, rows, config_.hidden_size);
-  ensure(d_hidden_, compute_, tokens, config_.intermediate_size);
-  ensure(d_attended_, compute_, tokens, attended_width(config_));
-  ensure(d_qkv_, compute_, tokens, qkv_width(config_));
-  ensure(dx_, compute_, rows, config_.hidden_size);
-  if (rows != tokens) ensure(head_dx_, compute_, tokens, config_.hidden_size);
+  ensure(d_normed_, compute_, rows, config_.hidden_size, memory);
+  ensure(d_hidden_, compute_, tokens, config_.intermediate_size, memory);
+  ensure(d_attended_, compute_, tokens, attended_width(config_), memory);
+  ensure(d_qkv_, compute_, tokens, qkv_width(config_), memory);
+  ensure(dx_, compute_, rows, config_.hidden_size, memory);
+  if (rows != tokens) ensure(head_dx_, compute_, tokens, config_.hidden_size, memory);
   views_.d_normed = front(d_normed_, rows);
   views_.d_hidden = front(d_hidden_, tokens);
   views_.d_attended = front(d_attended_, tokens);
@@ -110,17 +112,19 @@ void Activations::prepare(Extent extent, Keep keep) {
   keep_ = keep;
   const LlamaConfig& config = workspace_->config();
   const DType compute = workspace_->compute();
+  Memory* const memory = workspace_->memory();
   prepare_workspace();
   const size_t inputs = keep == Keep::nothing ? 1 : recompute_.size() + 1;
   inputs_.resize(std::max(inputs_.size(), inputs));
-  for (size_t i = 0; i < inputs; ++i) ensure(inputs_[i], compute, extent.rows, config.hidden_size);
+  for (size_t i = 0; i < inputs; ++i)
+    ensure(inputs_[i], compute, extent.rows, config.hidden_size, memory);
   if (keep == Keep::nothing) return;
-  ensure(final_rstd_, DType::f32, extent.rows, 1);
+  ensure(final_rstd_, DType::f32, extent.rows, 1, memory);
   kept_.resize(recompute_.size());
   for (size_t i = 0; i < kept_.size(); ++i) {
     if (recompute_[i] == Recompute::full) continue;
-    ensure_others(kept_[i], config, compute, extent, keep);
-    if (recompute_[i] == Recompute::none) ensure_gate_up(kept_[i], config, compute, extent);
+    ensure_others(kept_[i], config, compute, extent, keep, memory);
+    if (recompute_[i] == Recompute::none) ensure_gate_up(kept_[i], config, compute, extent, memory);
   }
 }
 

@@ -31,8 +31,9 @@ struct KeptBlocks {
 /// What nothing outlives a layer's forward or backward in: one for all layers and micro batches of a rank.
 class Workspace {
  public:
-  /// `config` is the rank's local one.
-  Workspace(const LlamaConfig& config, DType compute) : config_(config), compute_(compute) {}
+  /// `config` is the rank's local one. `memory`: where all blocks lie, activations' too; null: the host's.
+  Workspace(const LlamaConfig& config, DType compute, Memory* memory = nullptr)
+      : config_(config), compute_(compute), memory_(memory) {}
   /// Room for a forward, and for a backward unless keep is nothing, by layers that recompute up to `most`. Contents are lost.
   void prepare(Extent extent, Keep keep, Recompute most);
   [[nodiscard]] LayerWorkspace& layer() { return views_; }
@@ -44,6 +45,7 @@ class Workspace {
   [[nodiscard]] KeptBlocks& shared() { return shared_; }
   [[nodiscard]] const LlamaConfig& config() const { return config_; }
   [[nodiscard]] DType compute() const { return compute_; }
+  [[nodiscard]] Memory* memory() const { return memory_; }
   [[nodiscard]] size_t size_bytes() const;
   /// What size_bytes() will be after prepare().
   static int64_t bytes_for(const LlamaConfig& config, DType compute, Extent extent, Keep keep,
@@ -52,6 +54,7 @@ class Workspace {
  private:
   LlamaConfig config_;
   DType compute_;
+  Memory* memory_;
   Extent extent_;
   KeptBlocks shared_;
   Tensor normed_, whole_, hidden_, d_normed_, d_hidden_, d_attended_, d_qkv_, dx_, head_dx_;

@@ -9,6 +9,7 @@
 #include "model/llama.h"
 #include "model/packed_weights.h"
 #include "model/rope_cache.h"
+#include "ops/device.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -73,8 +74,8 @@ struct Decoder::Impl {
         exec(e),
         groups(ranks),
         tp(ranks == nullptr ? nullptr : &ranks->tp, false),
-        rope(c),
-        workspace(local, compute),
+        rope(c, e.device),
+        workspace(local, compute, e.device),
         activations(workspace, {}) {
     const bool whole = runs.front().embedding && runs.back().head;
     check(groups == nullptr ? whole : whole == (groups->grid.pp == 1),

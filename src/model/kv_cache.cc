@@ -12,12 +12,18 @@ constexpr int64_t kFirstCapacity = 64;
 
 // The rows of every head move from one spacing to another.
 Tensor regrown(const Tensor& old, int64_t heads, int64_t old_capacity, int64_t capacity,
-               int64_t filled, int64_t row_cols, DType dtype) {
-  Tensor grown(dtype, heads * capacity, row_cols);
+               int64_t filled, int64_t row_cols, DType dtype, Memory* memory) {
+  Tensor grown(dtype, heads * capacity, row_cols, memory);
   if (filled == 0) return grown;
   for (int64_t h = 0; h < heads; ++h) {
-    std::memcpy(grown.view().at(h * capacity, 0), old.view().at(h * old_capacity, 0),
-                static_cast<size_t>(bytes_of(dtype, filled * row_cols)));
+    void* const to = grown.view().at(h * capacity, 0);
+    const void* const from = old.view().at(h * old_capacity, 0);
+    const auto size = static_cast<size_t>(bytes_of(dtype, filled * row_cols));
+    if (memory != nullptr) {
+      memory->copy(to, from, size);
+    } else {
+      std::memcpy(to, from, size);
+    }
   }
   return grown;
 }
@@ -33,11 +39,12 @@ int64_t KvCache::token_bytes(const LlamaConfig& config, DType dtype) {
          bytes_of(dtype, row_cols(config, dtype));
 }
 
-KvCache::KvCache(const LlamaConfig& config, DType dtype)
+KvCache::KvCache(const LlamaConfig& config, DType dtype, Memory* memory)
     : kv_heads_(config.num_key_value_heads),
       row_cols_(row_cols(config, dtype)),
       max_length_(config.max_position_embeddings),
       dtype_(dtype),
+      memory_(memory),
       keys_(static_cast<size_t>(config.num_hidden_layers)),
       values_(static_cast<size_t>(config.num_hidden_layers)) {}
 
@@ -51,9 +58,10 @@ void KvCache::reserve(int64_t tokens) {
   // All new memory is there before anything changes, so that running out of it leaves the cache whole.
   std::vector<Tensor> keys, values;
   for (size_t i = 0; i < keys_.size(); ++i) {
-    keys.push_back(regrown(keys_[i], kv_heads_, capacity_, capacity, length_, row_cols_, dtype_));
+    keys.push_back(
+        regrown(keys_[i], kv_heads_, capacity_, capacity, length_, row_cols_, dtype_, memory_));
     values.push_back(
-        regrown(values_[i], kv_heads_, capacity_, capacity, length_, row_cols_, dtype_));
+        regrown(values_[i], kv_heads_, capacity_, capacity, length_, row_cols_, dtype_, memory_));
   }
   keys_ = std::move(keys);
   values_ = std::move(values);

@@ -52,6 +52,7 @@ struct Batch {
 class Trainee {
  public:
   /// `compute` is the dtype of activations (f32, bf16 or f16). `weights` outlives the object; weights may be of any float dtype.
+  /// Where `exec` names a device, weights and gradients lie in its memory (ParamArena::copy_to), and all else is made there.
   Trainee(const LlamaConfig& config, const ParamArena& weights, DType compute,
           const RecomputePolicy& recompute, ops::Exec& exec);
   ~Trainee();
@@ -73,8 +74,9 @@ class Trainee {
 /// The keys and values of one sequence, all layers; grows by doubling up to max_position_embeddings.
 class KvCache {
  public:
-  /// `config` is the rank's local one (model_part.h). `dtype`: f32, f16, bf16, or i8 for rows of 8 bits (ops/int8_rows.h).
-  KvCache(const LlamaConfig& config, DType dtype);
+  /// `config` is the rank's local one (model_part.h). `dtype`: f32, f16, bf16, or i8 for rows of 8 bits (ops/int8_rows.h). In a
+  /// device's memory (not i8), or the host's.
+  KvCache(const LlamaConfig& config, DType dtype, Memory* memory = nullptr);
   [[nodiscard]] int64_t length() const { return length_; }
   [[nodiscard]] int64_t capacity() const { return capacity_; }
   /// Room for `tokens` more; keeps what is there. Throws UsageError beyond the model's context.
@@ -90,6 +92,7 @@ class KvCache {
  private:
   int64_t kv_heads_, row_cols_, max_length_, capacity_ = 0, length_ = 0;
   DType dtype_;
+  Memory* memory_;
   std::vector<Tensor> keys_, values_;
 };
 
@@ -99,7 +102,7 @@ class KvCache {
 class Decoder {
  public:
   /// `weights` are what the rank holds: its layers, of matrices its slices. `groups` are of the ranks that hold the rest, null for
-  /// one rank.
+  /// one rank. Where `exec` names a device, weights, caches and logits lie in its memory.
   Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec,
           Groups* groups = nullptr);
   /// One rank with packed weights.

@@ -131,6 +131,8 @@ ParamArena::ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& 
   memory_ = Tensor(dtype, 1, offsets_.back());
 }
 
+ParamArena ParamArena::copy_to(Memory* memory) const { return {*this, memory_.copy_to(memory)}; }
+
 template <class V>
 V ParamArena::window(V memory, int64_t i, int64_t count) const {
   const auto first = static_cast<size_t>(i);

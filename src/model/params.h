@@ -82,6 +82,8 @@ class ParamArena {
       : ParamArena(config, dtype, whole_model(config)) {}
   ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& part,
              const OptimizerShard& shard = {});
+  /// The same in a device's memory, or from there in the host's (null).
+  [[nodiscard]] ParamArena copy_to(Memory* memory) const;
 
   [[nodiscard]] const LlamaConfig& config() const { return config_; }  // of the whole model
   [[nodiscard]] const ModelPart& part() const { return part_; }
@@ -112,6 +114,13 @@ class ParamArena {
   [[nodiscard]] ConstView all() const { return memory_.view(); }
 
  private:
+  ParamArena(const ParamArena& like, Tensor memory)
+      : config_(like.config_),
+        part_(like.part_),
+        params_(like.params_),
+        index_(like.index_),
+        offsets_(like.offsets_),
+        memory_(std::move(memory)) {}
   template <class V>
   V window(V memory, int64_t i, int64_t count) const;
   LlamaConfig config_;

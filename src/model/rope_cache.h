@@ -10,13 +10,15 @@ namespace cria {
 
 class RopeCache {
  public:
-  explicit RopeCache(const LlamaConfig& config) : config_(config) {}
+  /// `memory`: where tables lie; null: the host's.
+  explicit RopeCache(const LlamaConfig& config, Memory* memory = nullptr)
+      : config_(config), memory_(memory) {}
   /// The table for positions [0, positions) or more; valid until the next call. Grows by doubling.
   const ops::RopeTable& covering(int64_t positions) {
     if (!table_ || table_->max_positions() < positions) {
       const int64_t doubled = table_ ? 2 * table_->max_positions() : kFirst;
       const int64_t most = std::max(positions, std::min(doubled, config_.max_position_embeddings));
-      table_.emplace(config_.head_dim, most, config_.rope_theta, config_.rope_scaling);
+      table_.emplace(config_.head_dim, most, config_.rope_theta, config_.rope_scaling, memory_);
     }
     return *table_;
   }
@@ -24,6 +26,7 @@ class RopeCache {
  private:
   static constexpr int64_t kFirst = 1024;
   LlamaConfig config_;
+  Memory* memory_;
   std::optional<ops::RopeTable> table_;
 };
 

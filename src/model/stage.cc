@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/device.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
@@ -140,7 +141,7 @@ void Stage::back_through_head(Activations& a, const Batch& batch, float scale,
   const View x = normed(a);
   const View head = grads.params[grads.params.index().lm_head()];
   if (into == ops::Into::add && head_gradient_.rows() == 0)
-    head_gradient_ = Tensor(DType::f32, head.rows, head.cols);
+    head_gradient_ = Tensor(DType::f32, head.rows, head.cols, exec.device);
   const View written = into == ops::Into::write ? head : head_gradient_.view();
   const View dx_whole = tp.sequence() ? shared_.workspace.head_dx() : ws.d_normed;
   head_loss(x, batch, token_loss, {.dx = dx_whole, .dw = written, .scale = scale});

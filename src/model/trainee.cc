@@ -2,15 +2,16 @@
 #include "base/error.h"
 #include "model/llama.h"
 #include "model/stage.h"
+#include "ops/device.h"
 
 namespace cria {
 
 struct Trainee::Impl {
   Impl(const LlamaConfig& config, const ParamArena& weights, DType compute,
        const RecomputePolicy& r, const ops::Exec& exec)
-      : rope(config),
+      : rope(config, exec.device),
         layers(weights),
-        workspace(config, compute),
+        workspace(config, compute, exec.device),
         stage({.weights = weights,
                .layers = layers,
                .workspace = workspace,

@@ -5,6 +5,7 @@
 
 #include "ops/adamw_kernels.h"
 #include "ops/adamw_ref.h"
+#include "ops/device.h"
 #include "ops/door.h"
 
 namespace cria::ops {
@@ -68,6 +69,7 @@ void adamw(const AdamWParam& param, const AdamWStep& step, const Exec& exec) {
   const AdamWFactors factors = factors_of(step);
   if (exec.reference) return adamw_ref(param, step);
   const AdamWParam p = all_contiguous(param) ? flattened(param) : param;
+  if (exec.device != nullptr) return exec.device->adamw(p, factors);
   const Pieces pieces(p.weight.rows, p.weight.cols);
   const auto& kernels = adamw_kernels();
   exec.pool.parallel_for(pieces.count(), [&](int64_t i) {
@@ -85,6 +87,7 @@ void adamw(const AdamWParam& param, const AdamWStep& step, const Exec& exec) {
 
 void split_master(ConstView f32, View weight, View low, const Exec& exec) {
   check_halves("split_master", f32, weight, low);
+  if (exec.device != nullptr) return exec.device->split_master(f32, weight, low);
   if (exec.reference) return split_master_ref(f32, weight, low);
   const Pieces pieces(f32.rows, f32.cols);
   const auto& kernels = adamw_kernels();
@@ -98,6 +101,7 @@ void split_master(ConstView f32, View weight, View low, const Exec& exec) {
 
 void join_master(ConstView weight, ConstView low, View f32, const Exec& exec) {
   check_halves("join_master", f32, weight, low);
+  if (exec.device != nullptr) return exec.device->join_master(weight, low, f32);
   if (exec.reference) return join_master_ref(weight, low, f32);
   const Pieces pieces(f32.rows, f32.cols);
   const auto& kernels = adamw_kernels();

@@ -3,17 +3,11 @@
 
 #include <cstdint>
 
+#include "ops/adamw_factors.h"
 #include "ops/isa.h"
 #include "tensor/dtype.h"
 
 namespace cria::ops {
-
-/// What a step multiplies with, the same for every element.
-struct AdamWFactors {
-  float lr, beta1, beta2, eps, weight_decay, grad_scale;
-  float m_scale;       // 1 / (1 - beta1^step), or 1
-  float root_v_scale;  // 1 / sqrt(1 - beta2^step), or 1
-};
 
 /// A run of one parameter; low and master as in AdamWParam, nullptr for none.
 struct AdamWRun {

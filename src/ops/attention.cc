@@ -7,6 +7,7 @@
 
 #include "ops/attention_door.h"
 #include "ops/attention_ref.h"
+#include "ops/device.h"
 #include "ops/memory.h"
 #include "ops/scratch.h"
 
@@ -114,6 +115,7 @@ void attention(ConstView q, ConstView k, ConstView v, std::span<const int64_t> d
     require_shape(op, "lse", lse, tokens, shape.heads);
   }
   require_documents(op, documents, tokens);
+  if (exec.device != nullptr) return exec.device->attention(q, k, v, documents, shape, out, lse);
   if (exec.reference) return attention_ref(q, k, v, documents, shape, out, lse);
 
   thread_local std::vector<QueryBlock> blocks;
@@ -161,6 +163,8 @@ void attention_backward(ConstView q, ConstView k, ConstView v, ConstView out, Co
   require_dtype(op, "lse", lse, DType::f32);
   require_shape(op, "lse", lse, tokens, shape.heads);
   require_documents(op, documents, tokens);
+  if (exec.device != nullptr)
+    return exec.device->attention_backward(q, k, v, out, lse, dout, documents, shape, dq, dk, dv);
   if (exec.reference) return attention_backward_ref(q, k, v, dout, documents, shape, dq, dk, dv);
 
   thread_local std::vector<Document> sorted;

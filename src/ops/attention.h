@@ -26,6 +26,7 @@ struct HeadShape {
 ///              batch's rows are documents too
 ///   lse        [T, H] f32: log of the sum of exponentials, kept for backward; may be an empty View
 /// The same bits as attention_cached() gives for each document over a cache of k's dtype.
+/// On a GPU head_dim is at most 256.
 /// Source: Dao, "FlashAttention-2", 2023, algorithm 1.
 void attention(ConstView q, ConstView k, ConstView v, std::span<const int64_t> documents,
                const HeadShape& shape, View out, View lse, const Exec& exec);
@@ -50,7 +51,8 @@ struct CachedSequence {
 
 /// Attention of new tokens over caches that already hold their own keys and values. A sequence's
 /// result does not depend on the other sequences in the call, nor on how its tokens were cut into
-/// calls (keys are always summed in blocks counted from position 0).
+/// calls (keys are always summed in blocks counted from position 0). On a GPU with 16-bit types a
+/// single token is summed in another order than several.
 ///   q, out [rows, H*D]
 void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
                       const HeadShape& shape, View out, const Exec& exec);

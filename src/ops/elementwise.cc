@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/elementwise_kernels.h"
 #include "ops/elementwise_ref.h"
@@ -13,6 +14,7 @@ void convert(ConstView from, View to, const Exec& exec) {
   require_compute("convert", "from", from);
   require_compute("convert", "to", to);
   require_shape("convert", "to", to, from.rows, from.cols);
+  if (exec.device != nullptr) return exec.device->convert(from, to);
   if (exec.reference) return convert_ref(from, to);
   if (from.contiguous() && to.contiguous()) {
     from = flattened(from);
@@ -31,6 +33,7 @@ void add(View x, ConstView y, const Exec& exec) {
   require_compute("add", "x", x);
   require_compute("add", "y", y);
   require_shape("add", "y", y, x.rows, x.cols);
+  if (exec.device != nullptr) return exec.device->add(x, y);
   if (exec.reference) return add_ref(x, y);
   if (x.contiguous() && y.contiguous()) {
     x = flattened(x);
@@ -47,6 +50,7 @@ void add(View x, ConstView y, const Exec& exec) {
 
 void fill_zero(View x, const Exec& exec) {
   require(!is_quantised(x.dtype), "fill_zero: x is {}, expected a plain dtype", name_of(x.dtype));
+  if (exec.device != nullptr) return exec.device->fill_zero(x);
   if (x.contiguous()) x = flattened(x);
   const Pieces pieces(x.rows, x.cols);
   exec.pool.parallel_for(pieces.count(), [&](int64_t i) {

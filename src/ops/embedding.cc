@@ -6,8 +6,10 @@
 #include <cstring>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/elementwise_kernels.h"
+#include "ops/embedding_groups.h"
 #include "ops/embedding_kernels.h"
 #include "ops/embedding_ref.h"
 
@@ -27,45 +29,6 @@ void check_ids(std::string_view op, std::span<const int32_t> ids, int64_t table_
   }
 }
 
-// The tokens grouped by row of the table, in token order inside a group; groups in order of first
-// appearance. Tokens whose id is in no row are left out.
-struct Groups {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> starts;    // of each group in `tokens`, and the end
-  std::vector<int32_t> group_of;  // by row; -1 between calls, so that a call costs O(tokens)
-  std::vector<int32_t> next;      // by group: where its next token goes
-
-  void sort(std::span<const int32_t> ids, int64_t first_row, int64_t rows) {
-    group_of.resize(std::max(group_of.size(), static_cast<size_t>(rows)), -1);
-    const auto each = [&](auto&& use) {
-      for (size_t t = 0; t < ids.size(); ++t) {
-        const int64_t row = ids[t] - first_row;
-        if (row >= 0 && row < rows)
-          use(static_cast<int32_t>(t), group_of[static_cast<size_t>(row)]);
-      }
-    };
-    next.clear();
-    each([&](int32_t, int32_t& group) {
-      if (group < 0) {
-        group = static_cast<int32_t>(next.size());
-        next.push_back(0);
-      }
-      ++next[static_cast<size_t>(group)];
-    });
-    starts.assign(1, 0);
-    for (int32_t& n : next) {
-      starts.push_back(starts.back() + n);
-      n = starts[starts.size() - 2];
-    }
-    tokens.resize(static_cast<size_t>(starts.back()));
-    each([&](int32_t t, int32_t& group) {
-      int32_t& to = next[static_cast<size_t>(group)];
-      tokens[static_cast<size_t>(to++)] = t;
-    });
-    each([](int32_t, int32_t& group) { group = -1; });
-  }
-};
-
 }  // namespace
 
 void embedding(std::span<const int32_t> ids, ConstView table, View out, const Exec& exec,
@@ -74,6 +37,7 @@ void embedding(std::span<const int32_t> ids, ConstView table, View out, const Ex
   require_compute("embedding", "out", out);
   require_shape("embedding", "out", out, static_cast<int64_t>(ids.size()), table.cols);
   check_ids("embedding", ids, table.rows, first_row, total_rows);
+  if (exec.device != nullptr) return exec.device->embedding(ids, table, out, first_row);
   if (exec.reference) return embedding_ref(ids, table, out, first_row);
   const Pieces pieces(out.rows, out.cols);
   const auto& kernels = elementwise_kernels();
@@ -99,9 +63,11 @@ void embedding_backward(std::span<const int32_t> ids, ConstView dout, View dtabl
   if (exec.reference) return embedding_backward_ref(ids, dout, dtable, first_row);
   if (ids.empty() || dtable.cols == 0) return;
 
-  thread_local Groups memory;
-  Groups& groups = memory;
+  thread_local EmbeddingGroups memory;
+  EmbeddingGroups& groups = memory;
   groups.sort(ids, first_row, dtable.rows);
+  if (exec.device != nullptr)
+    return exec.device->embedding_backward(groups.tokens, groups.starts, groups.rows, dout, dtable);
   // Columns are cut too: one id (a template's token) may have most of the tokens.
   constexpr int64_t columns = 1024;
   const int64_t parts = (dtable.cols + columns - 1) / columns;

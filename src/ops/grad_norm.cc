@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/grad_norm_kernels.h"
 #include "ops/grad_norm_ref.h"
@@ -17,6 +18,12 @@ void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
     return;
   }
   if (x.elements() == 0) return;
+  if (exec.device != nullptr) {
+    std::vector<double> rows(static_cast<size_t>(x.rows));
+    exec.device->row_norms(x, rows);
+    for (const double row : rows) sum.add(row);
+    return;
+  }
   const Pieces pieces(x.rows, x.cols);
   const int64_t parts = pieces.per_row();
   thread_local std::vector<double> memory;

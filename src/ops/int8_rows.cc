@@ -42,6 +42,8 @@ const std::byte* scales_of(const std::byte* row, int64_t dim) { return row + (di
 }  // namespace
 
 void round_to_int8(ConstView x, View to, const Exec& exec) {
+  require(exec.device == nullptr,
+          "round_to_int8: caches of 8 bits cannot be made on a GPU; try: a cache in bf16");
   require_compute("round_to_int8", "x", x);
   require_dtype("round_to_int8", "to", to, DType::i8);
   require_shape("round_to_int8", "to", to, x.rows, int8_row_bytes(x.cols));

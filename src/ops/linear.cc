@@ -3,6 +3,7 @@
 #include "ops/linear.h"
 
 #include "base/error.h"
+#include "ops/device.h"
 #include "ops/gemm.h"
 #include "ops/gemv.h"
 #include "ops/linear_ref.h"
@@ -32,7 +33,9 @@ void check_shapes(const char* op, const Named& left, const Named& right, const N
 }
 
 void product(const GemmSide& a, const GemmSide& b, View c, const Exec& exec, Into into) {
-  if (exec.reference) {
+  if (exec.device != nullptr) {
+    exec.device->gemm(a, b, c, into);
+  } else if (exec.reference) {
     gemm_ref(a, b, c, into);
   } else {
     gemm(a, b, c, into, exec.pool);
@@ -65,7 +68,9 @@ void linear_weight_grad(ConstView dy, ConstView x, View dw, const Exec& exec, In
 
 void linear_decode(ConstView x, ConstView w, View y, const Exec& exec, Into into) {
   check_forward("linear_decode", x, w, y);
-  if (exec.reference) {
+  if (exec.device != nullptr) {
+    exec.device->gemv(x, w, y, into);
+  } else if (exec.reference) {
     gemm_ref(sum_along_rows(x), sum_along_rows(w), y, into);
   } else {
     gemv(x, w, y, into, exec.pool);

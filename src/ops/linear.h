@@ -9,7 +9,8 @@ namespace cria::ops {
 
 // T tokens, I inputs, O outputs. Every operand may be f32, f16 or bf16, in any mix; products are
 // summed in f32 in one fixed order over the summed dim that depends neither on threads nor on how
-// many other rows there are: a row's result is the same bits alone and in any batch.
+// many other rows there are: a row's result is the same bits alone and in any batch. On a GPU that holds for linear_decode();
+// the other products are cuBLASLt's, with the same bits for the same shape.
 
 enum class Into { write, add };  // y = ... or y += ...
 

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/elementwise.h"
 #include "ops/linear.h"
@@ -187,6 +188,8 @@ void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> tar
                           std::span<float> token_loss, const HeadGradients& gradients,
                           const Exec& exec, const VocabSplit* split) {
   require_inputs(x, w, targets, token_loss, gradients, split);
+  if (exec.device != nullptr)
+    return exec.device->linear_cross_entropy(x, w, targets, token_loss, gradients, split);
   if (exec.reference) return linear_cross_entropy_ref(x, w, targets, token_loss, gradients, split);
 
   thread_local std::vector<int64_t> trained;

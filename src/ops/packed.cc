@@ -132,6 +132,8 @@ void linear_packed(ConstView x, Matrices w, View y, const Exec& exec, Into into)
   for (const PackedMatrix* m : w)
     require(m->cols() == x.cols, "linear_packed: x is [{}, {}], but w is [{}, {}]", x.rows, x.cols,
             m->rows(), m->cols());
+  require(exec.device == nullptr,
+          "linear_packed: packed weights cannot be multiplied on a GPU; try: weights in bf16");
   require_compute("linear_packed", "x", x);
   require_compute("linear_packed", "y", y);
   require_shape("linear_packed", "y", y, x.rows, rows_of(w));

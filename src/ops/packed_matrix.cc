@@ -125,6 +125,8 @@ void PackedMatrix::row(int64_t r, std::span<float> out) const {
 
 void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
                       const Exec& exec) {
+  require(exec.device == nullptr,
+          "embedding_packed: packed weights cannot be read on a GPU; try: weights in bf16");
   require_compute("embedding_packed", "out", out);
   require_shape("embedding_packed", "out", out, std::ssize(ids), table.cols());
   for (const int32_t id : ids)

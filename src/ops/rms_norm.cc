@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/elementwise_kernels.h"
 #include "ops/elementwise_ref.h"
@@ -66,6 +67,7 @@ void normalise(ConstView x, ConstView weight, float eps, View y, View rstd, cons
 
 void rms_norm(ConstView x, ConstView weight, float eps, View y, View rstd, const Exec& exec) {
   check_forward("rms_norm", x, weight, y, rstd);
+  if (exec.device != nullptr) return exec.device->rms_norm(x, weight, eps, y, rstd);
   if (exec.reference) return rms_norm_ref(x, weight, eps, y, rstd);
   const auto& kernels = rms_norm_kernels();
   normalise(x, weight, eps, y, rstd, exec,
@@ -77,6 +79,7 @@ void add_rms_norm(View x, ConstView branch, ConstView weight, float eps, View y,
   check_forward("add_rms_norm", x, weight, y, rstd);
   require_compute("add_rms_norm", "branch", branch);
   require_shape("add_rms_norm", "branch", branch, x.rows, x.cols);
+  if (exec.device != nullptr) return exec.device->add_rms_norm(x, branch, weight, eps, y, rstd);
   if (exec.reference) {
     add_ref(x, branch);
     return rms_norm_ref(x, weight, eps, y, rstd);
@@ -140,6 +143,8 @@ void rms_norm_backward(ConstView x, ConstView weight, ConstView rstd, ConstView 
   require_shape(op, "dweight", dweight, 1, x.cols);
   if (exec.reference) return rms_norm_backward_ref(x, weight, rstd, dy, dx, dweight);
   if (x.rows == 0) return;
+  if (exec.device != nullptr)
+    return exec.device->rms_norm_backward(x, weight, rstd, dy, dx, dweight);
 
   const auto& kernels = rms_norm_kernels();
   const Partials partials(x.rows, x.cols);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/rope_kernels.h"
 #include "ops/rope_ref.h"
@@ -54,7 +55,7 @@ std::vector<double> rope_inverse_frequencies(int64_t head_dim, double theta,
 }
 
 RopeTable::RopeTable(int64_t head_dim, int64_t max_positions, double theta,
-                     const RopeScaling& scaling)
+                     const RopeScaling& scaling, Memory* memory)
     : head_dim_(head_dim) {
   const std::vector<double> frequencies = rope_inverse_frequencies(head_dim, theta, scaling);
   require(max_positions >= 0, "rope: a table for {} positions", max_positions);
@@ -68,6 +69,9 @@ RopeTable::RopeTable(int64_t head_dim, int64_t max_positions, double theta,
       sin_.span<float>()[at++] = static_cast<float>(std::sin(angle));
     }
   }
+  if (memory == nullptr) return;
+  cos_ = cos_.copy_to(memory);
+  sin_ = sin_.copy_to(memory);
 }
 
 void rope(View x, std::span<const int32_t> positions, const RopeTable& table, Turn turn,
@@ -82,6 +86,7 @@ void rope(View x, std::span<const int32_t> positions, const RopeTable& table, Tu
             "rope: token {} stands at position {}, the table has {}", t, positions[t],
             table.max_positions());
   }
+  if (exec.device != nullptr) return exec.device->rope(x, positions, table, turn);
   if (exec.reference) return rope_ref(x, positions, table, turn);
   const auto& kernels = rope_kernels();
   const int64_t half = table.head_dim() / 2, heads = x.cols / table.head_dim();

@@ -29,7 +29,9 @@ std::vector<double> rope_inverse_frequencies(int64_t head_dim, double theta,
 /// cos and sin of every angle for positions [0, max_positions), computed in double, stored in f32.
 class RopeTable {
  public:
-  RopeTable(int64_t head_dim, int64_t max_positions, double theta, const RopeScaling& scaling);
+  /// In a device's memory, or the host's.
+  RopeTable(int64_t head_dim, int64_t max_positions, double theta, const RopeScaling& scaling,
+            Memory* memory = nullptr);
   [[nodiscard]] int64_t head_dim() const { return head_dim_; }
   [[nodiscard]] int64_t max_positions() const { return cos_.rows(); }
   /// [max_positions, head_dim / 2]

@@ -1,6 +1,7 @@
 // Checks, then pieces of about 16 Ki elements on all threads.
 #include "ops/swiglu.h"
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/swiglu_kernels.h"
 #include "ops/swiglu_ref.h"
@@ -11,6 +12,7 @@ void swiglu(ConstView gate_up, View out, const Exec& exec) {
   require_compute("swiglu", "gate_up", gate_up);
   require_compute("swiglu", "out", out);
   require_shape("swiglu", "gate_up", gate_up, out.rows, 2 * out.cols);
+  if (exec.device != nullptr) return exec.device->swiglu(gate_up, out);
   if (exec.reference) return swiglu_ref(gate_up, out);
   const Pieces pieces(out.rows, out.cols);
   const auto& kernels = swiglu_kernels();
@@ -29,6 +31,7 @@ void swiglu_backward(ConstView gate_up, ConstView dout, View d_gate_up, const Ex
   require_compute(op, "d_gate_up", d_gate_up);
   require_shape(op, "gate_up", gate_up, dout.rows, 2 * dout.cols);
   require_shape(op, "d_gate_up", d_gate_up, dout.rows, 2 * dout.cols);
+  if (exec.device != nullptr) return exec.device->swiglu_backward(gate_up, dout, d_gate_up);
   if (exec.reference) return swiglu_backward_ref(gate_up, dout, d_gate_up);
   const int64_t width = dout.cols;
   const Pieces pieces(dout.rows, width);

@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <cstring>
+
 #include "base/checked.h"
 #include "base/error.h"
 
@@ -25,12 +27,17 @@ std::span<const std::byte> bytes_of(ConstView view) {
 
 // mmap: zeroed lazily by the kernel, page aligned, large blocks on huge pages where allowed, and
 // given back at once.
-Tensor::Tensor(DType dtype, int64_t rows, int64_t cols) : dtype_(dtype), rows_(rows), cols_(cols) {
+Tensor::Tensor(DType dtype, int64_t rows, int64_t cols, Memory* memory)
+    : dtype_(dtype), rows_(rows), cols_(cols) {
   check(rows >= 0 && cols >= 0, "a tensor's sizes are not negative");
   const auto elements = checked_mul(static_cast<uint64_t>(rows), static_cast<uint64_t>(cols));
   const auto bytes =
       elements ? checked_mul(*elements, static_cast<uint64_t>(block_bytes(dtype))) : std::nullopt;
   if (bytes && *bytes == 0) return;
+  if (bytes && memory != nullptr) {
+    data_ = {static_cast<std::byte*>(memory->allocate(*bytes)), internal::Unmap{*bytes, memory}};
+    return;
+  }
   void* p = MAP_FAILED;
   if (bytes && *bytes < (uint64_t{1} << 47)) {
     p = mmap(nullptr, size_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -45,11 +52,29 @@ Tensor::Tensor(DType dtype, int64_t rows, int64_t cols) : dtype_(dtype), rows_(r
                                                       internal::Unmap{size_bytes()});
 }
 
-void internal::Unmap::operator()(std::byte* p) const { munmap(p, size); }
+void internal::Unmap::operator()(std::byte* p) const {
+  if (memory != nullptr) {
+    memory->release(p);
+  } else {
+    munmap(p, size);
+  }
+}
 
-Tensor Tensor::clone() const {
-  Tensor copy(dtype_, rows_, cols_);
-  if (size_bytes() > 0) std::memcpy(copy.data_.get(), data_.get(), size_bytes());
+Tensor Tensor::copy_to(Memory* memory) const {
+  Tensor copy(dtype_, rows_, cols_, memory);
+  if (size_bytes() == 0) return copy;
+  Memory* const mine = data_.get_deleter().memory;
+  std::byte* const to = copy.data_.get();
+  if (mine == memory && mine != nullptr) {
+    mine->copy(to, data_.get(), size_bytes());
+  } else if (mine != nullptr) {
+    check(memory == nullptr, "a copy between devices goes by the host");
+    mine->read(to, data_.get(), size_bytes());
+  } else if (memory != nullptr) {
+    memory->write(to, data_.get(), size_bytes());
+  } else {
+    std::memcpy(to, data_.get(), size_bytes());
+  }
   return copy;
 }
 

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "tensor/dtype.h"
+#include "tensor/memory.h"
 
 namespace cria {
 
@@ -62,6 +63,7 @@ std::span<const std::byte> bytes_of(ConstView view);
 namespace internal {
 struct Unmap {
   size_t size = 0;
+  Memory* memory = nullptr;  // null: the host's
   void operator()(std::byte* p) const;
 };
 }  // namespace internal
@@ -71,7 +73,10 @@ struct Unmap {
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(DType dtype, int64_t rows, int64_t cols);
+  Tensor(DType dtype, int64_t rows, int64_t cols) : Tensor(dtype, rows, cols, nullptr) {}
+  /// In a device's memory, which outlives the tensor: no function here may then read the bytes but
+  /// copy_to() and clone(). `memory` null: the host's.
+  Tensor(DType dtype, int64_t rows, int64_t cols, Memory* memory);
 
   [[nodiscard]] View view() { return {data_.get(), dtype_, rows_, cols_}; }
   [[nodiscard]] ConstView view() const { return {data_.get(), dtype_, rows_, cols_}; }
@@ -93,7 +98,10 @@ class Tensor {
   [[nodiscard]] std::span<const T> span() const {
     return {reinterpret_cast<const T*>(data_.get()), static_cast<size_t>(rows_ * cols_)};
   }
-  [[nodiscard]] Tensor clone() const;
+  /// In the same memory.
+  [[nodiscard]] Tensor clone() const { return copy_to(data_.get_deleter().memory); }
+  /// A copy in another memory; null: the host's.
+  [[nodiscard]] Tensor copy_to(Memory* memory) const;
 
  private:
   std::unique_ptr<std::byte, internal::Unmap> data_;

@@ -1,0 +1,61 @@
+// Matrix products by cuBLASLt. It thinks in columns: a matrix of ours, rows side by side, is the transpose of what it sees.
+#pragma once
+
+#include <cublasLt.h>
+
+#include <compare>
+#include <cstdint>
+#include <map>
+
+#include "ops/cuda/stream.h"
+#include "tensor/dtype.h"
+
+namespace cria::cuda {
+
+/// d = op(a) op(b), or d += with `add`; all stored column after column. op(a) is [m, k], op(b) [k, n], d [m, n].
+struct Product {
+  bool transpose_a, transpose_b;
+  DType in, out;  // of a and b: f32, f16 or bf16; of d: the same, or f32
+  int64_t m, n, k;
+  int64_t lda, ldb, ldd;  // elements between two columns
+  bool add;
+  const void *a, *b;
+  void* d;
+};
+
+class Blas {
+ public:
+  Blas();
+  ~Blas();
+  Blas(const Blas&) = delete;
+  Blas& operator=(const Blas&) = delete;
+
+  /// Sums in f32; d is rounded once. The library chooses an algorithm when a shape is first seen, for addresses aligned as
+  /// these are, and keeps to it: the same shape gives the same bits. Sums that are cut over blocks (split-K) are added in f32 in
+  /// a fixed order; other ways of cutting them are not allowed.
+  void run(Stream& stream, const Product& product);
+  /// Shapes seen.
+  [[nodiscard]] int64_t plans() const { return static_cast<int64_t>(plans_.size()); }
+
+ private:
+  struct Key {
+    bool transpose_a, transpose_b, add;
+    DType in, out;
+    int64_t m, n, k, lda, ldb, ldd;
+    uint32_t align_a, align_b, align_d;
+    auto operator<=>(const Key&) const = default;
+  };
+  struct Plan {
+    cublasLtMatmulDesc_t product = nullptr;
+    cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
+    cublasLtMatmulAlgo_t algorithm{};
+  };
+  const Plan& plan_for(const Key& key);
+  void choose_algorithm(const Key& key, Plan& plan);
+
+  cublasLtHandle_t handle_ = nullptr;
+  void* workspace_ = nullptr;
+  std::map<Key, Plan> plans_;
+};
+
+}  // namespace cria::cuda

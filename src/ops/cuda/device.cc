@@ -1,0 +1,152 @@
+// The device that libcria_cuda.so hands to the program: every op begins anew with the stream's scratch memory and goes to its
+// launcher.
+#include "ops/cuda/device.h"
+
+#include <memory>
+
+#include "base/error.h"
+#include "ops/cuda/blas.h"
+#include "ops/cuda/check.h"
+#include "ops/cuda/launchers.h"
+
+namespace cria::cuda {
+namespace {
+
+/// For launchers that write to x only where there is a branch to add.
+View writable(ConstView v) {
+  return {const_cast<void*>(v.data), v.dtype, v.rows, v.cols, v.stride};
+}
+
+void require_head_dim(const ops::HeadShape& shape) {
+  require(shape.head_dim <= kMostHeadDim, "attention: head_dim is {}, expected at most {} on a GPU",
+          shape.head_dim, kMostHeadDim);
+}
+
+class CudaDevice : public ops::Device {
+ public:
+  explicit CudaDevice(int number) : stream_(number) {}
+
+  void* allocate(size_t size) override {
+    void* memory = nullptr;
+    cuda_check(cudaMalloc(&memory, size), "cudaMalloc");
+    cuda_check(cudaMemsetAsync(memory, 0, size, stream_.handle()), "cudaMemsetAsync");
+    return memory;
+  }
+  // cudaFree waits for kernels that may still use it.
+  void release(void* bytes) noexcept override {
+    cudaStreamSynchronize(stream_.handle());
+    cudaFree(bytes);
+  }
+  void write(void* to, const void* host, size_t size) override {
+    move(to, host, size, cudaMemcpyHostToDevice);
+  }
+  void read(void* host, const void* from, size_t size) override {
+    move(host, from, size, cudaMemcpyDeviceToHost);
+  }
+  void copy(void* to, const void* from, size_t size) override {
+    move(to, from, size, cudaMemcpyDeviceToDevice);
+  }
+  void wait() override { stream_.wait(); }
+
+  void convert(ConstView from, View to) override { cuda::convert(op(), from, to); }
+  void add(View x, ConstView y) override { cuda::add(op(), x, y); }
+  void fill_zero(View x) override { cuda::fill_zero(op(), x); }
+
+  void rms_norm(ConstView x, ConstView weight, float eps, View y, View rstd) override {
+    cuda::rms_norm(op(), writable(x), {}, weight, eps, y, rstd);
+  }
+  void add_rms_norm(View x, ConstView branch, ConstView weight, float eps, View y,
+                    View rstd) override {
+    cuda::rms_norm(op(), x, branch, weight, eps, y, rstd);
+  }
+  void rms_norm_backward(ConstView x, ConstView weight, ConstView rstd, ConstView dy, View dx,
+                         View dweight) override {
+    cuda::rms_norm_backward(op(), x, weight, rstd, dy, dx, dweight);
+  }
+
+  void rope(View x, std::span<const int32_t> positions, const ops::RopeTable& table,
+            ops::Turn turn) override {
+    cuda::rope(op(), x, positions, table, turn);
+  }
+  void swiglu(ConstView gate_up, View out) override { cuda::swiglu(op(), gate_up, out); }
+  void swiglu_backward(ConstView gate_up, ConstView dout, View d_gate_up) override {
+    cuda::swiglu_backward(op(), gate_up, dout, d_gate_up);
+  }
+
+  void embedding(std::span<const int32_t> ids, ConstView table, View out,
+                 int64_t first_row) override {
+    cuda::embedding(op(), ids, table, out, first_row);
+  }
+  void embedding_backward(std::span<const int32_t> tokens, std::span<const int32_t> starts,
+                          std::span<const int32_t> rows, ConstView dout, View dtable) override {
+    cuda::embedding_backward(op(), tokens, starts, rows, dout, dtable);
+  }
+
+  void row_norms(ConstView x, std::span<double> sums) override {
+    Stream& stream = op();
+    auto* const here = stream.scratch<double>(x.rows);
+    cuda::row_norms(stream, x, here);
+    stream.download(here, sums);
+  }
+  void adamw(const ops::AdamWParam& param, const ops::AdamWFactors& factors) override {
+    cuda::adamw(op(), param, factors);
+  }
+  void split_master(ConstView f32, View weight, View low) override {
+    cuda::split_master(op(), f32, weight, low);
+  }
+  void join_master(ConstView weight, ConstView low, View f32) override {
+    cuda::join_master(op(), weight, low, f32);
+  }
+
+  void gemm(const ops::GemmSide& a, const ops::GemmSide& b, View c, ops::Into into) override {
+    cuda::gemm(op(), blas_, a, b, c, into);
+  }
+  void gemv(ConstView x, ConstView w, View y, ops::Into into) override {
+    cuda::gemv(op(), x, w, y, into);
+  }
+
+  void attention(ConstView q, ConstView k, ConstView v, std::span<const int64_t> documents,
+                 const ops::HeadShape& shape, View out, View lse) override {
+    require_head_dim(shape);
+    cuda::attention(op(), q, k, v, documents, shape, out, lse);
+  }
+  void attention_backward(ConstView q, ConstView k, ConstView v, ConstView out, ConstView lse,
+                          ConstView dout, std::span<const int64_t> documents,
+                          const ops::HeadShape& shape, View dq, View dk, View dv) override {
+    require_head_dim(shape);
+    cuda::attention_backward(op(), q, k, v, out, lse, dout, documents, shape, dq, dk, dv);
+  }
+  void attention_cached(ConstView q, std::span<const ops::CachedSequence> sequences,
+                        const ops::HeadShape& shape, View out) override {
+    require_head_dim(shape);
+    cuda::attention_cached(op(), q, sequences, shape, out);
+  }
+
+  void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
+                            std::span<float> token_loss, const ops::HeadGradients& gradients,
+                            const ops::VocabSplit* split) override {
+    cuda::linear_cross_entropy(op(), blas_, x, w, targets, token_loss, gradients, split);
+  }
+
+ private:
+  Stream& op() {
+    stream_.begin_op();
+    return stream_;
+  }
+  void move(void* to, const void* from, size_t size, cudaMemcpyKind kind) {
+    if (size == 0) return;
+    cuda_check(cudaMemcpyAsync(to, from, size, kind, stream_.handle()), "cudaMemcpyAsync");
+    stream_.wait();
+  }
+
+  Stream stream_;
+  Blas blas_;
+};
+
+}  // namespace
+
+std::unique_ptr<ops::Device> open_device(int number) {
+  return std::make_unique<CudaDevice>(number);
+}
+
+}  // namespace cria::cuda

@@ -1,0 +1,88 @@
+// What kernels are written in, as nvcc compiles it. tests/ops_cuda/emulation/cuda_language.h offers the same names to g++; which
+// of the two a kernel is compiled with is a matter of include paths. Kernels use nothing of CUDA's language that is not in both.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <tuple>
+
+#include "ops/cuda/check.h"
+
+namespace cria::cuda {
+
+/// A part of the block's shared memory.
+template <class T>
+struct SharedArray {
+  T* data;
+  __device__ T& operator[](int i) const { return data[i]; }
+};
+
+/// `count` elements from byte `offset` on, a multiple of 16, of the shared memory that launch() was asked for.
+template <class T>
+__device__ inline SharedArray<T> shared_array(int offset, int /*count*/) {
+  extern __shared__ __align__(16) unsigned char block_memory[];
+  return {reinterpret_cast<T*>(block_memory + offset)};
+}
+
+/// Two 16-bit numbers side by side, i even: the lower is element i.
+__device__ inline uint32_t load_pair(SharedArray<uint16_t> a, int i) {
+  return *reinterpret_cast<const uint32_t*>(a.data + i);
+}
+__device__ inline void store_pair(SharedArray<uint16_t> a, int i, uint32_t pair) {
+  *reinterpret_cast<uint32_t*>(a.data + i) = pair;
+}
+/// Eight 16-bit numbers, i a multiple of 8.
+__device__ inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) {
+  *reinterpret_cast<uint4*>(a.data + i) = eight;
+}
+
+__device__ inline uint16_t bf16_bits(float x) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(x));
+}
+__device__ inline uint16_t f16_bits(float x) { return __half_as_ushort(__float2half_rn(x)); }
+__device__ inline float f16_value(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
+
+/// d += a b, 16 x 16 times 16 x 8, f32 sums; all 32 lanes together. Which lane holds what: PTX ISA, "Matrix Fragments for
+/// mma.m16n8k16".
+__device__ inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ inline void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+/// Starts `kernel` on grid x threads (a multiple of 32), with so many bytes of shared memory for each block.
+template <class... Params, class... Args>
+void launch(void (*kernel)(Params...), dim3 grid, int threads, int shared_bytes,
+            cudaStream_t stream, const Args&... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  const void* const function = reinterpret_cast<const void*>(kernel);
+  // Below this a block may have it without asking.
+  if (shared_bytes > 48 * 1024) {
+    cuda_check(
+        cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes),
+        "cudaFuncSetAttribute");
+  }
+  std::tuple<Params...> values(static_cast<Params>(args)...);
+  std::apply(
+      [&](auto&... value) {
+        void* pointers[] = {const_cast<void*>(static_cast<const void*>(&value))...};
+        cuda_check(cudaLaunchKernel(function, grid, dim3(static_cast<unsigned>(threads)), pointers,
+                                    static_cast<size_t>(shared_bytes), stream),
+                   "cudaLaunchKernel");
+      },
+      values);
+}
+
+}  // namespace cria::cuda

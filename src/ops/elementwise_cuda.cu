@@ -1,0 +1,76 @@
+// Copies with conversion, and sums: eight numbers a thread.
+#include "ops/cuda/launchers.h"
+#include "ops/cuda/reduce.h"
+
+namespace cria::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kStep = kThreads * 8;
+
+__global__ void __launch_bounds__(kThreads)
+    convert_kernel(ConstRows from, Rows to, int64_t rows, int64_t cols) {
+  const int64_t col = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
+  if (col >= cols) return;
+  float v[8];
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    load8(from, row, col, cols, v);
+    store8(to, row, col, cols, v);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    add_kernel(Rows x, ConstRows y, int64_t rows, int64_t cols) {
+  const int64_t col = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
+  if (col >= cols) return;
+  float a[8], b[8];
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    load8(x, row, col, cols, a);
+    load8(y, row, col, cols, b);
+    for (int i = 0; i < 8; ++i) a[i] += b[i];
+    store8(x, row, col, cols, a);
+  }
+}
+
+__global__ void __launch_bounds__(kThreads)
+    zero_kernel(unsigned char* bytes, int64_t stride, int64_t rows, int64_t size) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (at >= size) return;
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) bytes[row * stride + at] = 0;
+}
+
+}  // namespace
+
+void convert(Stream& stream, ConstView from, View to) {
+  if (from.contiguous() && to.contiguous()) {
+    from = one_row(from);
+    to = one_row(to);
+  }
+  launch(convert_kernel, dim3(blocks_for(to.cols, kStep), grid_rows(to.rows)), kThreads, 0,
+         stream.handle(), rows_of(from), rows_of(to), to.rows, to.cols);
+}
+
+void add(Stream& stream, View x, ConstView y) {
+  if (x.contiguous() && y.contiguous()) {
+    x = one_row(x);
+    y = one_row(y);
+  }
+  launch(add_kernel, dim3(blocks_for(x.cols, kStep), grid_rows(x.rows)), kThreads, 0,
+         stream.handle(), rows_of(x), rows_of(y), x.rows, x.cols);
+}
+
+void fill_zero(Stream& stream, View x) {
+  const auto element = static_cast<int64_t>(block_bytes(x.dtype));
+  if (x.elements() == 0) return;
+  if (x.contiguous()) {
+    cuda_check(
+        cudaMemsetAsync(x.data, 0, static_cast<size_t>(x.elements() * element), stream.handle()),
+        "cudaMemsetAsync");
+    return;
+  }
+  launch(zero_kernel, dim3(blocks_for(x.cols * element, kThreads), grid_rows(x.rows)), kThreads, 0,
+         stream.handle(), static_cast<unsigned char*>(x.data), x.stride * element, x.rows,
+         x.cols * element);
+}
+
+}  // namespace cria::cuda

@@ -1,0 +1,233 @@
+#include "ops_cuda/emulation/block.h"
+
+#include <cstring>
+#include <exception>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "ops_cuda/emulation/fiber.h"
+
+EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
+
+namespace cria::emulation {
+namespace {
+
+constexpr int kWarp = 32;
+enum class State { ready, at_barrier, at_warp, done };
+
+struct Thread {
+  Fiber fiber;
+  State state = State::ready;
+  int site = 0;
+};
+
+/// A warp's meeting.
+struct Warp {
+  int arrived = 0, site = 0, argument = 0;
+  WarpFunction all = nullptr;
+  Lanes in, out;
+};
+
+/// Who touched two bytes of shared memory last, and between which barriers.
+struct Cell {
+  int writer = -1, reader = -1;  // thread; reader kMany: several
+  int64_t written = -1, read = -1;
+};
+constexpr int kMany = std::numeric_limits<int>::max();
+constexpr size_t kCell = 2;
+
+struct Block {
+  std::vector<Thread> threads;
+  std::vector<Warp> warps;
+  std::vector<std::byte> shared;
+  std::vector<Cell> cells;
+  const std::function<void()>* body = nullptr;
+  std::exception_ptr failure;
+  int count = 0, current = 0;
+  int64_t epoch = 0;  // barriers passed
+};
+Block block;
+Order order = Order::ascending;
+
+std::string at(int thread) {
+  return "thread " + std::to_string(thread) + " of block " + std::to_string(blockIdx.x) + "," +
+         std::to_string(blockIdx.y) + "," + std::to_string(blockIdx.z);
+}
+
+Thread& current() { return block.threads[static_cast<size_t>(block.current)]; }
+
+void thread_main() {
+  try {
+    (*block.body)();
+  } catch (...) {
+    block.failure = std::current_exception();
+  }
+  current().state = State::done;
+  for (;;) current().fiber.suspend();
+}
+
+void run_ready(int i) {
+  Thread& thread = block.threads[static_cast<size_t>(i)];
+  if (thread.state != State::ready) return;
+  block.current = i;
+  threadIdx = {static_cast<unsigned>(i), 0, 0};
+  thread.fiber.resume();
+  if (block.failure) std::rethrow_exception(block.failure);
+}
+
+/// Nobody can go on: all are at one barrier, or done, or the kernel is wrong.
+void meet() {
+  int done = 0;
+  for (int i = 0; i < block.count; ++i) {
+    const Thread& thread = block.threads[static_cast<size_t>(i)];
+    if (thread.state == State::at_warp)
+      throw KernelFault("a warp operation that not all lanes reach: " + at(i) + " waits at line " +
+                        std::to_string(thread.site));
+    done += thread.state == State::done ? 1 : 0;
+  }
+  if (done == block.count) return;
+  const int site = block.threads[0].site;
+  for (int i = 0; i < block.count; ++i) {
+    Thread& thread = block.threads[static_cast<size_t>(i)];
+    if (thread.state == State::done || thread.site != site)
+      throw KernelFault("a barrier that not all threads reach: " + at(i) + " is elsewhere than " +
+                        at(0));
+    thread.state = State::ready;
+  }
+  ++block.epoch;
+}
+
+bool any(State state) {
+  for (int i = 0; i < block.count; ++i)
+    if (block.threads[static_cast<size_t>(i)].state == state) return true;
+  return false;
+}
+
+void run_block(int shared_bytes) {
+  // NaN in every type, so that what slips through the bookkeeping shows in results.
+  block.shared.assign(static_cast<size_t>(shared_bytes), std::byte{0xff});
+  block.cells.assign((block.shared.size() + kCell - 1) / kCell, Cell{});
+  block.epoch = 0;
+  for (Warp& warp : block.warps) warp.arrived = 0;
+  for (int i = 0; i < block.count; ++i) {
+    Thread& thread = block.threads[static_cast<size_t>(i)];
+    thread.state = State::ready;
+    thread.fiber.start(thread_main);
+  }
+  while (any(State::ready)) {
+    for (int n = 0; n < block.count; ++n)
+      run_ready(order == Order::ascending ? n : block.count - 1 - n);
+    if (!any(State::ready)) meet();
+  }
+}
+
+Cell& cell(size_t i) { return block.cells[i]; }
+
+void in_range(int64_t offset, int64_t size) {
+  if (offset < 0 || size < 0 || offset + size > static_cast<int64_t>(block.shared.size()))
+    throw KernelFault("shared memory [" + std::to_string(offset) + ", " +
+                      std::to_string(offset + size) + ") of " +
+                      std::to_string(block.shared.size()) + " bytes, " + at(block.current));
+}
+
+}  // namespace
+
+void set_order(Order o) { order = o; }
+
+void run_grid(EmulatedIndex grid, int threads, int shared_bytes,
+              const std::function<void()>& body) {
+  if (threads < 1 || threads > 1024 || threads % kWarp != 0)
+    throw KernelFault("a block of " + std::to_string(threads) + " threads");
+  constexpr int kMostShared = 227 * 1024;  // of compute capability 9.0
+  if (shared_bytes > kMostShared)
+    throw KernelFault(std::to_string(shared_bytes) + " bytes of shared memory");
+  if (block.threads.size() < static_cast<size_t>(threads)) {
+    block.threads = std::vector<Thread>(static_cast<size_t>(threads));
+  }
+  block.warps.resize(static_cast<size_t>(threads / kWarp));
+  block.count = threads;
+  block.body = &body;
+  block.failure = nullptr;
+  gridDim = grid;
+  blockDim = {static_cast<unsigned>(threads), 1, 1};
+  const int64_t blocks = int64_t{grid.x} * grid.y * grid.z;
+  for (int64_t n = 0; n < blocks; ++n) {
+    const int64_t i = order == Order::ascending ? n : blocks - 1 - n;
+    blockIdx = {static_cast<unsigned>(i % grid.x), static_cast<unsigned>(i / grid.x % grid.y),
+                static_cast<unsigned>(i / grid.x / grid.y)};
+    run_block(shared_bytes);
+  }
+}
+
+void block_barrier(int site) {
+  current().state = State::at_barrier;
+  current().site = site;
+  current().fiber.suspend();
+}
+
+void warp_operation(WarpFunction all, int argument, int site, const void* in, size_t in_size,
+                    void* out, size_t out_size) {
+  const int me = block.current, lane = me % kWarp;
+  Warp& warp = block.warps[static_cast<size_t>(me / kWarp)];
+  if (warp.arrived > 0 && (warp.site != site || warp.all != all || warp.argument != argument))
+    throw KernelFault("lanes of one warp meet at lines " + std::to_string(warp.site) + " and " +
+                      std::to_string(site) + ": " + at(me));
+  warp.site = site;
+  warp.all = all;
+  warp.argument = argument;
+  std::memcpy(warp.in.bytes[lane], in, in_size);
+  if (++warp.arrived < kWarp) {
+    current().state = State::at_warp;
+    current().site = site;
+    current().fiber.suspend();
+  } else {
+    all(warp.in, warp.out, argument);
+    warp.arrived = 0;
+    const int first = me - lane;
+    for (int i = first; i < first + kWarp; ++i)
+      block.threads[static_cast<size_t>(i)].state = State::ready;
+  }
+  std::memcpy(out, warp.out.bytes[lane], out_size);
+}
+
+std::byte* shared_read(int64_t offset, size_t size) {
+  in_range(offset, static_cast<int64_t>(size));
+  const auto first = static_cast<size_t>(offset);
+  for (size_t i = first / kCell; i * kCell < first + size; ++i) {
+    Cell& c = cell(i);
+    if (c.writer < 0)
+      throw KernelFault("shared memory read before it is written, at byte " +
+                        std::to_string(i * kCell) + ": " + at(block.current));
+    if (c.written == block.epoch && c.writer != block.current)
+      throw KernelFault("shared memory read without a barrier after the write of thread " +
+                        std::to_string(c.writer) + ": " + at(block.current));
+    c.reader = c.read == block.epoch && c.reader != block.current ? kMany : block.current;
+    c.read = block.epoch;
+  }
+  return block.shared.data() + first;
+}
+
+std::byte* shared_write(int64_t offset, size_t size) {
+  in_range(offset, static_cast<int64_t>(size));
+  const auto first = static_cast<size_t>(offset);
+  for (size_t i = first / kCell; i * kCell < first + size; ++i) {
+    Cell& c = cell(i);
+    const bool read_now = c.read == block.epoch && c.reader != block.current;
+    const bool written_now = c.written == block.epoch && c.writer != block.current;
+    if (c.writer >= 0 && (read_now || written_now))
+      throw KernelFault(
+          "shared memory written without a barrier after another thread's access, at byte " +
+          std::to_string(i * kCell) + ": " + at(block.current));
+    c.writer = block.current;
+    c.written = block.epoch;
+  }
+  return block.shared.data() + first;
+}
+
+void shared_array_exists(int64_t offset, int64_t size) {
+  in_range(offset, size);
+  if (offset % 16 != 0) throw KernelFault("a shared array at byte " + std::to_string(offset));
+}
+
+}  // namespace cria::emulation

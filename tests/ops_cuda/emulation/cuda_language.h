@@ -1,0 +1,149 @@
+// What kernels are written in, for g++ and threads that are fibers (block.h): the same names as src/ops/cuda/real/cuda_language.h.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <tuple>
+
+#include "ops/cuda/check.h"
+#include "ops_cuda/emulation/block.h"
+#include "ops_cuda/fake/fake_cuda.h"
+#include "tensor/dtype.h"
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
+inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+
+inline void __syncthreads(int site = __builtin_LINE()) { cria::emulation::block_barrier(site); }
+
+namespace cria::emulation {
+
+inline void exchange(const Lanes& in, Lanes& out, int lane_mask) {
+  for (int i = 0; i < 32; ++i)
+    std::memcpy(out.bytes[i], in.bytes[(i ^ lane_mask) & 31], kLaneBytes);
+}
+inline void broadcast(const Lanes& in, Lanes& out, int from) {
+  for (int i = 0; i < 32; ++i) std::memcpy(out.bytes[i], in.bytes[from & 31], kLaneBytes);
+}
+
+}  // namespace cria::emulation
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T x, int lane_mask, int site = __builtin_LINE()) {
+  if (mask != 0xffffffffu) throw cria::emulation::KernelFault("a warp operation of some lanes");
+  T y;
+  cria::emulation::warp_operation(cria::emulation::exchange, lane_mask, site, &x, sizeof(T), &y,
+                                  sizeof(T));
+  return y;
+}
+/// Of the same lane for the whole warp.
+template <class T>
+T __shfl_sync(unsigned mask, T x, int from, int site = __builtin_LINE()) {
+  if (mask != 0xffffffffu) throw cria::emulation::KernelFault("a warp operation of some lanes");
+  T y;
+  cria::emulation::warp_operation(cria::emulation::broadcast, from, site, &x, sizeof(T), &y,
+                                  sizeof(T));
+  return y;
+}
+
+namespace cria::cuda {
+
+template <class T>
+class SharedArray {
+ public:
+  SharedArray(int offset, int count) : offset_(offset), count_(count) {
+    emulation::shared_array_exists(offset, int64_t{count} * static_cast<int64_t>(sizeof(T)));
+  }
+  class Element {
+   public:
+    explicit Element(int64_t at) : at_(at) {}
+    operator T() const {  // NOLINT: reads as the element itself does
+      T value;
+      std::memcpy(&value, emulation::shared_read(at_, sizeof(T)), sizeof(T));
+      return value;
+    }
+    Element& operator=(T value) {
+      std::memcpy(emulation::shared_write(at_, sizeof(T)), &value, sizeof(T));
+      return *this;
+    }
+    Element& operator=(const Element& other) { return *this = static_cast<T>(other); }
+    Element& operator+=(T value) { return *this = static_cast<T>(*this) + value; }
+    Element& operator*=(T value) { return *this = static_cast<T>(*this) * value; }
+
+   private:
+    int64_t at_;
+  };
+  Element operator[](int i) const { return Element(byte_of(i, 1)); }
+  [[nodiscard]] int64_t byte_of(int i, int count) const {
+    if (i < 0 || i + count > count_)
+      throw emulation::KernelFault("element " + std::to_string(i) + " of a shared array of " +
+                                   std::to_string(count_));
+    return offset_ + int64_t{i} * static_cast<int64_t>(sizeof(T));
+  }
+
+ private:
+  int64_t offset_;
+  int count_;
+};
+
+template <class T>
+SharedArray<T> shared_array(int offset, int count) {
+  return {offset, count};
+}
+
+inline uint32_t load_pair(SharedArray<uint16_t> a, int i) {
+  if (i % 2 != 0) throw emulation::KernelFault("a pair at an odd element");
+  uint32_t pair;
+  std::memcpy(&pair, emulation::shared_read(a.byte_of(i, 2), 4), 4);
+  return pair;
+}
+inline void store_pair(SharedArray<uint16_t> a, int i, uint32_t pair) {
+  if (i % 2 != 0) throw emulation::KernelFault("a pair at an odd element");
+  std::memcpy(emulation::shared_write(a.byte_of(i, 2), 4), &pair, 4);
+}
+inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) {
+  if (i % 8 != 0) throw emulation::KernelFault("eight at an element that is no multiple of 8");
+  std::memcpy(emulation::shared_write(a.byte_of(i, 8), 16), &eight, 16);
+}
+
+inline uint16_t bf16_bits(float x) { return bf16(x).bits; }
+inline uint16_t f16_bits(float x) { return f16(x).bits; }
+inline float f16_value(uint16_t bits) {
+  f16 x;
+  x.bits = bits;
+  return static_cast<float>(x);
+}
+
+/// The lanes' parts as PTX lays them out.
+void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+/// Queued; runs when the host waits for the stream.
+template <class... Params, class... Args>
+void launch(void (*kernel)(Params...), dim3 grid, int threads, int shared_bytes,
+            cudaStream_t stream, const Args&... args) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  const std::tuple<Params...> values(static_cast<Params>(args)...);
+  fake_cuda_enqueue(stream, [=] {
+    emulation::run_grid({grid.x, grid.y, grid.z}, threads, shared_bytes,
+                        [&] { std::apply(kernel, values); });
+  });
+}
+
+}  // namespace cria::cuda

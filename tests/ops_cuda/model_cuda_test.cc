@@ -1,0 +1,165 @@
+// The whole model on the emulated GPU against the processor: every op meets the shapes, strides and types that the model has.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "model/llama.h"
+#include "model/random_model.h"
+#include "ops/close.h"
+#include "ops_cuda/emulated_device.h"
+
+namespace cria::testing {
+namespace {
+
+struct Result {
+  std::vector<float> losses;
+  ParamArena grads;
+};
+
+struct Mode {
+  LlamaConfig config;
+  DType compute = DType::f32;
+  RecomputePolicy recompute;
+};
+
+Result train(const Mode& s, const ParamArena& weights,
+             const std::vector<const OwnedBatch*>& batches, ops::Exec exec) {
+  const ParamArena there = weights.copy_to(exec.device);
+  Trainee trainee(s.config, there, s.compute, s.recompute, exec);
+  ParamArena grads = ParamArena(s.config, DType::f32).copy_to(exec.device);
+  std::vector<float> losses;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    losses.assign(static_cast<size_t>(batches[i]->tokens()), -1.0f);
+    trainee.forward_backward(batches[i]->batch(), 0.125f, losses, grads, i == 0);
+  }
+  return {losses, grads.copy_to(nullptr)};
+}
+
+ops::Exec here() { return {.pool = ops::pool()}; }
+
+/// No gradient differs by more than `relative` of its parameter's largest.
+void expect_close(const Result& a, const Result& b, double loss, double relative) {
+  for (size_t t = 0; t < a.losses.size(); ++t) EXPECT_NEAR(a.losses[t], b.losses[t], loss) << t;
+  for (int64_t i = 0; i < std::ssize(a.grads.params()); ++i)
+    ops::expect_close(a.grads.params()[static_cast<size_t>(i)].name, a.grads[i], b.grads[i],
+                      relative);
+}
+void expect_same(const Result& a, const Result& b) {
+  EXPECT_EQ(a.losses, b.losses);
+  for (int64_t i = 0; i < std::ssize(a.grads.params()); ++i)
+    EXPECT_TRUE(ops::same_bits(a.grads[i], b.grads[i]))
+        << a.grads.params()[static_cast<size_t>(i)].name;
+}
+
+class ModelOnDevice : public ::testing::TestWithParam<bool> {
+ protected:
+  LlamaConfig config_ = odd_config(GetParam());
+  ParamArena weights_ = random_weights(config_, DType::f32, ops::pool());
+  OwnedBatch batch_ = random_batch({40, 1, 33}, config_.vocab_size, 5);
+  OwnedBatch second_ = random_batch({21}, config_.vocab_size, 9);
+};
+INSTANTIATE_TEST_SUITE_P(Heads, ModelOnDevice, ::testing::Values(false, true),
+                         [](const auto& param) { return param.param ? "Tied" : "Untied"; });
+
+// The tolerance of tests/model's FastOpsAgreeWithThePlainOnes: f32 sums of 20 to 30 terms, logits near 10. Closed: the host dies
+// if it touches what it should leave to the device.
+TEST_P(ModelOnDevice, TrainsAsTheProcessorInF32) {
+  const Mode mode{.config = config_};
+  const Result expected = train(mode, weights_, {&batch_, &second_}, here());
+  fake_cuda_close(true);
+  const Result got = train(mode, weights_, {&batch_, &second_}, ops::on_device());
+  fake_cuda_close(false);
+  expect_close(got, expected, 1e-4, 5e-5);
+}
+
+// Activations are rounded to 8 bits in some twenty places a layer, and rounding is decided apart here and there where sums in
+// f32 end near a tie: each such place moves a loss by 2^-8 of a logit's part. The processor alone, f32 against bf16, differs by
+// more, which is checked first, so that the bound says something.
+TEST_P(ModelOnDevice, TrainsInBf16CloserToTheProcessorThanRoundingIs) {
+  ParamArena rounded = random_weights(config_, DType::bf16, ops::pool());
+  const Result exact = train({.config = config_}, rounded, {&batch_}, here());
+  const Mode mode{.config = config_, .compute = DType::bf16};
+  const Result cpu = train(mode, rounded, {&batch_}, here());
+  const Result gpu = train(mode, rounded, {&batch_}, ops::on_device());
+  const auto distance = [](const Result& a, const Result& b) {
+    double sum = 0, size = 0;
+    const auto x = a.grads.all().row<float>(0), y = b.grads.all().row<float>(0);
+    for (size_t i = 0; i < x.size(); ++i) {
+      sum += std::pow(static_cast<double>(x[i] - y[i]), 2);
+      size += std::pow(static_cast<double>(y[i]), 2);
+    }
+    return std::sqrt(sum / size);
+  };
+  const double rounding = distance(cpu, exact), apart = distance(gpu, cpu),
+               wrong = distance(gpu, exact);
+  EXPECT_GT(rounding, 1e-3);
+  EXPECT_LT(apart, rounding);
+  EXPECT_LT(wrong, 1.5 * rounding);
+}
+
+TEST_P(ModelOnDevice, GivesTheSameBitsInEveryOrderOfThreadsAndWithRecomputation) {
+  for (const DType compute : {DType::f32, DType::bf16}) {
+    Mode mode{.config = config_, .compute = compute};
+    emulation::set_order(emulation::Order::descending);
+    const Result descending = train(mode, weights_, {&batch_, &second_}, ops::on_device());
+    emulation::set_order(emulation::Order::ascending);
+    const Result ascending = train(mode, weights_, {&batch_, &second_}, ops::on_device());
+    expect_same(descending, ascending);
+    for (const Recompute recompute : {Recompute::gate_up, Recompute::full}) {
+      mode.recompute = recompute;
+      expect_same(train(mode, weights_, {&batch_, &second_}, ops::on_device()), ascending);
+    }
+  }
+}
+
+TEST_P(ModelOnDevice, GeneratesTheProcessorsLogits) {
+  const std::vector<int32_t> prompt =
+      random_ids(70, config_.vocab_size, 3);  // beyond a cache's first capacity
+  const auto run = [&](ops::Exec exec) {
+    const ParamArena there = weights_.copy_to(exec.device);
+    Decoder decoder(config_, there, DType::f32, exec);
+    KvCache first(config_, DType::f32, exec.device), second(config_, DType::f32, exec.device);
+    Tensor all(DType::f32, 4, config_.vocab_size, exec.device);
+    decoder.prefill(std::span(prompt).first(60), first, all.view().row_range(0, 1));
+    decoder.prefill(std::span(prompt).first(5), second, all.view().row_range(1, 1));
+    KvCache* const caches[] = {&first, &second};
+    for (size_t t = 60; t < 70; ++t) {
+      const int32_t ids[] = {prompt[t], prompt[t - 50]};
+      decoder.step(ids, caches, all.view().row_range(2, 2));
+    }
+    return all.copy_to(nullptr);
+  };
+  // Logits near 10 from f32 sums of 20 to 30 terms.
+  ops::expect_close("logits", run(ops::on_device()), run(here()), 2e-5);
+}
+
+// Forward and backward wait for nothing but the losses; and after a first step nothing is allocated.
+TEST(ModelOnDeviceMemory, WaitsOnceAStepAndAllocatesNothingLater) {
+  const LlamaConfig config = odd_config(false);
+  const ParamArena weights =
+      random_weights(config, DType::f32, ops::pool()).copy_to(&ops::device());
+  ParamArena grads = ParamArena(config, DType::f32).copy_to(&ops::device());
+  const OwnedBatch batch = random_batch({30}, config.vocab_size, 5);
+  ops::Exec exec = ops::on_device();
+  Trainee trainee(config, weights, DType::f32, Recompute::none, exec);
+  std::vector<float> losses(30);
+  const auto step = [&] { trainee.forward_backward(batch.batch(), 1, losses, grads, true); };
+  step();
+  step();
+  ops::device().wait();
+  const int allocations = fake_cuda_allocations();
+  const int64_t waits = fake_cuda_waits();
+  step();
+  EXPECT_EQ(fake_cuda_allocations(), allocations);
+  EXPECT_EQ(fake_cuda_waits(), waits + 1);
+}
+
+// One of the errors that a person meets: the model does not fit.
+TEST(ModelOnDeviceMemory, RunningOutOfItIsAnError) {
+  fake_cuda_set_memory(1000);
+  EXPECT_THROW(Tensor(DType::f32, 1, 1000, &ops::device()), Error);
+  fake_cuda_set_memory(-1);
+}
+
+}  // namespace
+}  // namespace cria::testing
