@@ -80,15 +80,13 @@ class Decoding : public ::testing::TestWithParam<Types> {
   Decoder decoder_{config_, weights_, GetParam().compute, exec_};
   Ids prompt_ = random_ids(1100, config_.vocab_size, 3);  // longer than two pieces of a prefill
 };
-INSTANTIATE_TEST_SUITE_P(Types, Decoding,
-                         ::testing::Values(Types{DType::f32, DType::f32},
-                                           Types{DType::bf16, DType::bf16},
-                                           Types{DType::f32, DType::i8},
-                                           Types{DType::bf16, DType::i8}),
-                         [](const auto& p) {
-                           return fmt::format("{}Cache{}", name_of(p.param.compute),
-                                              name_of(p.param.cache));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Types, Decoding,
+    ::testing::Values(Types{DType::f32, DType::f32}, Types{DType::bf16, DType::bf16},
+                      Types{DType::f32, DType::i8}, Types{DType::bf16, DType::i8}),
+    [](const auto& p) {
+      return fmt::format("{}Cache{}", name_of(p.param.compute), name_of(p.param.cache));
+    });
 
 // f32: sums of up to 1100 terms in another order. bf16: a rounding of 2^-9 at a dozen places a layer, logits near 10. Caches of
 // 8 bits round only two of these places, to 2^-8 of a group's largest number.
