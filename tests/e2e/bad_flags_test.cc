@@ -47,7 +47,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadCommand{2, "quantize --model {i}/tiny --type q8_0 --threads -1 --output {o}/y"},
         BadCommand{2, "quantize --model {i}/tiny --type q8_0 --threads 9999 --output {o}/y"},
         BadCommand{2, "quantize --model {i}/tiny --type q8_0 --calibrate_tokens 0 --output {o}/y"},
-        BadCommand{4, "quantize --model {i}/tiny --type q8_0 --calibrate {o}/no --output {o}/y"},
+        BadCommand{
+            2, "quantize --model {i}/tiny --type q8_0 --calibrate {i}/tok.model --output {o}/y"},
+        BadCommand{4,
+                   "quantize --model {i}/tiny --type q8_0 --calibrate {o}/no --vocab_file "
+                   "{i}/tok.model --output {o}/y"},
         BadCommand{2, "quantize --model {i}/tiny --type q8_0 --output {i}/tiny.gguf"},
         BadCommand{2, "quantize --model {i}/tiny.ckpt --type q8_0 --output {o}/y"},
         BadCommand{2, "quantize --model {i}/empty_folder --type q8_0 --output {o}/y"},
