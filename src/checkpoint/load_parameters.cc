@@ -92,7 +92,7 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
 }
 
 std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& config,
-                                std::optional<DType> matrices) {
+                                std::optional<DType> matrices, DType norms) {
   std::vector<DType> types;
   for (const Param& p : llama_params(config)) {
     const auto index = source.find(p.name);
@@ -105,7 +105,7 @@ std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& c
     } else if (matrices) {
       type = *matrices;
     }
-    types.push_back(p.is_norm() ? DType::f32 : type);
+    types.push_back(p.is_norm() ? norms : type);
   }
   return types;
 }

@@ -101,9 +101,9 @@ class WeightSource {
 void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool);
 
 /// The types of packed weights in the table's order. Without `matrices` those that are stored where they can be packed, else bf16;
-/// with blocks those that `cria quantize` would write (checkpoint/block_types.h). Norms are f32.
+/// with blocks those that `cria quantize` would write (checkpoint/block_types.h).
 std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& config,
-                                std::optional<DType> matrices);
+                                std::optional<DType> matrices, DType norms = DType::f32);
 /// Fills packed weights; what is stored in another type is rounded. Checks names and shapes likewise.
 void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadPool& pool);
 

@@ -105,7 +105,7 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   Progress progress("eval", std::ssize(ids), "tokens");
   const Quality q = evaluate_text(decoder, reference ? &*reference : nullptr, ids, settings, pool,
                                   [&](int64_t count) { progress.advance(count); });
-  f.json ? print_json(q, wanted.has_value(), model.weight_bytes())
+  f.json ? print_json(q, wanted.has_value(), model.weights.size_bytes())
          : print_table(q, wanted.has_value());
   return 0;
 }

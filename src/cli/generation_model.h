@@ -1,24 +1,19 @@
 // Weights loaded for generation, in the form that --weights and --dtype ask for.
 #pragma once
 
-#include <optional>
 #include <string>
 
-#include "checkpoint/weight_source.h"
-#include "model/llama.h"
-#include "model/packed_weights.h"
+#include "checkpoint/generation_weights.h"
 
 namespace cria::cli {
 
-/// Plain or packed weights, and what is computed beside them.
+/// The weights, and what is computed beside them.
 struct LoadedModel {
-  std::optional<ParamArena> plain;
-  std::optional<PackedWeights> packed;
+  GenerationWeights weights;
   DType compute = DType::bf16;
   DType cache = DType::bf16;
 
-  [[nodiscard]] Decoder decoder(ops::Exec& exec) const;
-  [[nodiscard]] size_t weight_bytes() const;
+  [[nodiscard]] Decoder decoder(ops::Exec& exec) const { return weights.decoder(compute, exec); }
 };
 
 /// `weights`: "keep" (blocks of few bits stay as they are, all else becomes bf16), "bf16", or a type of blocks such as "q4_0", into

@@ -14,10 +14,10 @@ PackedWeights::PackedWeights(const LlamaConfig& config, std::span<const DType> t
   check(types_.size() == params_.size(), "every parameter has a type");
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& p = params_[i];
-    check(!p.is_norm() || types_[i] == DType::f32, "norms stay f32");
     if (p.is_norm()) {
       matrices_.emplace_back();
-      norms_.emplace_back(DType::f32, 1, p.cols());
+      check(is_float(types_[i]), "norms are floats");
+      norms_.emplace_back(types_[i], 1, p.cols());
     } else {
       matrices_.emplace_back(types_[i], p.rows(), p.cols());
       norms_.emplace_back();

@@ -14,7 +14,7 @@ namespace cria {
 
 class PackedWeights {
  public:
-  /// `types`: of each parameter of llama_params(config); a norm's is f32. Throws UsageError where a matrix cannot be packed as that.
+  /// `types`: of each parameter of llama_params(config); a norm's is f32, f16 or bf16. Throws UsageError where a matrix cannot be packed as that.
   PackedWeights(const LlamaConfig& config, std::span<const DType> types);
 
   [[nodiscard]] const LlamaConfig& config() const { return config_; }

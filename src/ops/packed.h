@@ -43,6 +43,8 @@ class PackedMatrix {
   void numbers(int64_t r, std::span<PackedNumber> out) const;
 
   [[nodiscard]] static bool takes(DType type);
+  /// size_bytes() of such a matrix.
+  [[nodiscard]] static int64_t bytes_of(DType type, int64_t rows, int64_t cols);
   [[nodiscard]] const std::byte* panel(int64_t p) const {
     return memory_.bytes().data() + p * panel_bytes_;
   }

@@ -76,8 +76,14 @@ PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
   memory_ = Tensor(DType::u8, panels_of(rows), panel_bytes_);
 }
 
+int64_t PackedMatrix::bytes_of(DType type, int64_t rows, int64_t cols) {
+  const auto layout = packed_layout(type);
+  check(layout.has_value(), "the type is packed");
+  return panels_of(rows) * packed_panel(*layout, cols).bytes;
+}
+
 void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
-  const int64_t row_bytes = bytes_of(type_, cols_);
+  const int64_t row_bytes = cria::bytes_of(type_, cols_);
   check(row_bytes > 0 && std::ssize(rows) % row_bytes == 0, "whole rows are put");
   const int64_t end = first + std::ssize(rows) / row_bytes;
   check(first >= 0 && end <= rows_, "rows are inside the matrix");

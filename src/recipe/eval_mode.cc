@@ -22,7 +22,7 @@ int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
   const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   const ModelPart part = part_of(config, groups.grid, pipeline);
-  log.info(check_inference_memory(config, s, part, s.batch_size));
+  log.info(check_inference_memory(config, s, part, {.plain = s.model.param}, s.batch_size));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};

@@ -15,12 +15,11 @@ int64_t layer_elements(const LlamaConfig& c) {
 }
 
 std::vector<MemoryItem> inference_memory(const LlamaConfig& whole, const RecipeSettings& s,
-                                         const ModelPart& part, int64_t sequences) {
-  int64_t elements = 0;
-  for (const Param& p : part_params(whole, part)) elements += p.elements();
+                                         const ModelPart& part, const WeightForm& form,
+                                         int64_t sequences) {
   const LlamaConfig c = local_config(whole, part);
   const int64_t keys = 2 * c.num_key_value_heads * c.head_dim * c.num_hidden_layers;
-  return {{"weights", bytes_of(s.model.param, elements)},
+  return {{"weights", weight_bytes(whole, part, form)},
           {"keys and values", bytes_of(s.model.compute, keys * sequences * s.model.seq_length)},
           {"activations", bytes_of(s.model.compute, 3 * layer_elements(c) * s.model.seq_length)}};
 }
@@ -63,8 +62,9 @@ TrainingRun training_run(const RecipeSettings& s, const LlamaConfig& config) {
 }
 
 std::string check_inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                   const ModelPart& part, int64_t sequences) {
-  return check_memory(inference_memory(config, settings, part, sequences),
+                                   const ModelPart& part, const WeightForm& form,
+                                   int64_t sequences) {
+  return check_memory(inference_memory(config, settings, part, form, sequences),
                       available_memory() / ranks_on_this_host(),
                       [] { return std::string("a smaller batch_size or seq_length"); });
 }

@@ -4,7 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "checkpoint/weight_source.h"
+#include "checkpoint/generation_weights.h"
 #include "plan/host_memory.h"
 #include "plan/report.h"
 #include "recipe/settings.h"
@@ -34,6 +34,7 @@ std::string given_vocab_file(const RecipeSettings& settings);
 TrainingRun training_run(const RecipeSettings& settings, const LlamaConfig& config);
 /// What a rank that generates or evaluates needs, as one line; throws Error(memory) when that is not available.
 std::string check_inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                   const ModelPart& part, int64_t sequences);
+                                   const ModelPart& part, const WeightForm& form,
+                                   int64_t sequences);
 
 }  // namespace cria::recipe

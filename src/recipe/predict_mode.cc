@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "checkpoint/agreement.h"
+#include "checkpoint/generation_weights.h"
 #include "data/template.h"
 #include "generate/generator.h"
 #include "recipe/auto_transform.h"
@@ -89,31 +90,38 @@ std::vector<std::vector<TokenId>> encode(const RecipeSettings& s, const Tokenize
 }
 
 // min_length counts the prompt too, so it differs from prompt to prompt.
-std::vector<Generated> continue_prompts(const RecipeSettings& s, const LlamaConfig& config,
-                                        const ParamArena& weights,
+std::vector<Generated> continue_prompts(const RecipeSettings& s, Decoder& decoder,
                                         std::span<const std::vector<TokenId>> prompts,
-                                        GenerateSettings g, ops::Exec& exec) {
-  if (s.predict.min_length == 0) return generate(config, weights, prompts, g, exec);
+                                        GenerateSettings g) {
+  if (s.predict.min_length == 0) return generate(decoder, prompts, g);
   std::vector<Generated> all;
   for (const auto& prompt : prompts) {
     g.sampling.min_new_tokens =
         std::max(s.predict.sampling.min_new_tokens, s.predict.min_length - std::ssize(prompt));
-    all.push_back(generate(config, weights, {&prompt, 1}, g, exec).front());
+    all.push_back(generate(decoder, {&prompt, 1}, g).front());
   }
   return all;
 }
 
+/// As --weights says.
+WeightForm weight_form(const RecipeSettings& s, const WeightSource& source,
+                       const LlamaConfig& config, const ModelPart& part) {
+  const std::string& word = s.predict.weights;
+  if (word == "plain" || part != whole_model(config)) return {.plain = s.model.param};
+  if (word.empty() || word == "keep") return form_of_stored(source, config, part, s.model.param);
+  return {packed_types(source, config, parse_packed_type(word), s.model.param), s.model.param};
+}
+
 /// Prompt and continuation as text, of each prompt.
 std::vector<std::string> answer(const RecipeSettings& s, const Tokenizer& tokenizer,
-                                const ParamArena& weights,
-                                std::span<const std::vector<TokenId>> prompts,
-                                const GenerateSettings& g, ops::Exec& exec, RecipeLog& log) {
+                                Decoder& decoder, std::span<const std::vector<TokenId>> prompts,
+                                const GenerateSettings& g, RecipeLog& log) {
   std::vector<std::string> answers;
   const auto batch_size = static_cast<size_t>(s.model.batch_size);
   for (size_t at = 0; at < prompts.size(); at += batch_size) {
     const auto batch = prompts.subspan(at, std::min(batch_size, prompts.size() - at));
     const auto start = std::chrono::steady_clock::now();
-    const auto results = continue_prompts(s, weights.config(), weights, batch, g, exec);
+    const auto results = continue_prompts(s, decoder, batch, g);
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     size_t tokens = 0;
@@ -187,20 +195,21 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
         "predict: the training data began with bos and prompts do not; try: "
         "--processor.tokenizer.add_bos_token True");
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
-  log.info(check_inference_memory(config, s, part, s.model.batch_size));
+  const WeightForm form = weight_form(s, *weights, config, part);
+  log.info(check_inference_memory(config, s, part, form, s.model.batch_size));
 
   ThreadPool pool(static_cast<int>(s.threads));
   ops::Exec exec{pool};
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
-  ParamArena parameters(config, s.model.param, part);
-  load_parameters(*weights, parameters, pool);
+  const GenerationWeights held(*weights, config, part, form, pool);
+  Decoder decoder = held.decoder(g.compute, exec, &groups);
   const RankGrid& grid = groups.grid;
   const int64_t first = std::ssize(prompts) * grid.dp_index() / grid.dp;
   const int64_t end = std::ssize(prompts) * (grid.dp_index() + 1) / grid.dp;
   const auto mine =
       std::span(prompts).subspan(static_cast<size_t>(first), static_cast<size_t>(end - first));
   const std::vector<std::string> answers =
-      gathered(answer(s, *tokenizer, parameters, mine, g, exec, log), groups);
+      gathered(answer(s, *tokenizer, decoder, mine, g, log), groups);
   log.keep();
   if (groups.grid.rank == 0) write_results(s, answers, log, repeat_result);
   return 0;

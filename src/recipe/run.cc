@@ -45,6 +45,7 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
   s.strict_upstream = run.extra.strict_upstream;
   s.threads = run.extra.threads;
   s.predict.prompt_template = run.extra.prompt_template;
+  s.predict.weights = run.extra.weights;
   parse_prompt_template(s.predict.prompt_template);
 
   RecipeLog log(OutputFolders(s, transport->rank()).log);

@@ -28,6 +28,7 @@ struct ParsedRun {
   struct Extra {
     std::string run_mode;  // empty: not given
     std::string prompt_template;
+    std::string weights;  // how predict holds them
     int64_t max_steps = 0, threads = 0, step_timeout_s = 0;
     bool strict_upstream = false;
   } extra;

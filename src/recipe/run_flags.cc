@@ -9,7 +9,7 @@ namespace cria::recipe {
 namespace {
 
 struct RunFlags {
-  std::string task = "text_generation", config, prompt_template = "none";
+  std::string task = "text_generation", config, prompt_template = "none", weights;
   std::optional<std::string> run_mode, load_checkpoint, src_strategy, resume_text, train_dataset,
       eval_dataset, remote_save_url, vocab_file, device_target, output_dir,
       strategy_load_checkpoint;
@@ -38,6 +38,10 @@ void declare_common(Flags& flags, RunFlags& f) {
   flags.texts("predict_data", f.predict_data, "prompts, or one file with a prompt a line");
   flags.text("remote_save_url", f.remote_save_url, "accepted without effect");
   flags.text("prompt_template", f.prompt_template, "none, alpaca, vicuna, llama3 or chatml");
+  flags.text("weights", f.weights,
+             "of predict. keep: blocks of few bits as they are stored, all else in "
+             "param_init_type; plain: all in param_init_type; bf16, q8_0, q4_0, ...: rounded while "
+             "loading; by default keep");
   flags.integer("max_steps", f.max_steps, "end after so many steps; 0: no cap");
   flags.boolean("strict_upstream", f.strict_upstream,
                 "add up the means of micro batches, as the recipe does");
@@ -265,7 +269,7 @@ ParsedRun parse_run(Script script, const std::string& name,
   }
   lay_flags(root, f);
   lay_overrides(root, f);
-  parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.max_steps, f.threads,
+  parsed.extra = {f.run_mode.value_or(""), f.prompt_template, f.weights, f.max_steps, f.threads,
                   f.step_timeout_s,        f.strict_upstream};
   return parsed;
 }

@@ -55,6 +55,7 @@ struct ModelSettings {
 struct PredictSettings {
   std::vector<std::string> prompts;
   std::string save_file = "text_generation_result.txt", prompt_template = "none";
+  std::string weights;  // a flag only: plain, or as for cria generate
   std::optional<int64_t> max_length, max_new_tokens;
   int64_t min_length = 0;
   SamplingSettings sampling;

@@ -80,6 +80,7 @@ class Ranks : public ::testing::Test {
     s.threads = 1;
     s.max_steps = max_steps_;
     s.step_timeout_s = 60;
+    s.predict.weights = weights_;
     if (s.predict.prompts.empty()) s.predict.prompts = {"I love", "a", "xyz", "two words", "b"};
     return s;
   }
@@ -122,6 +123,7 @@ class Ranks : public ::testing::Test {
   const TemporaryFolder folder_ = TemporaryFolder::in_memory();
   std::string message_;
   int64_t max_steps_ = 2;
+  std::string weights_;  // --weights of predict
 };
 
 }  // namespace cria::recipe
