@@ -16,7 +16,7 @@ std::variant<ParamArena, PackedWeights> load(const WeightSource& source, const L
     load_parameters(source, plain, pool);
     return plain;
   }
-  PackedWeights packed(config, form.packed);
+  PackedWeights packed(config, part, form.packed);
   load_parameters(source, packed, pool);
   return packed;
 }
@@ -43,7 +43,7 @@ WeightForm form_of_stored(const WeightSource& source, const LlamaConfig& config,
   }
   const bool as_bf16 = plain == DType::bf16 || (plain == DType::f32 && all_bf16);
   if (!blocks && !as_bf16) return {.plain = plain};
-  return {packed_types(source, config, std::nullopt, plain), plain};
+  return {packed_types(source, config, part, std::nullopt, plain), plain};
 }
 
 int64_t weight_bytes(const LlamaConfig& config, const ModelPart& part, const WeightForm& form) {
@@ -68,7 +68,8 @@ size_t GenerationWeights::size_bytes() const {
 }
 
 Decoder GenerationWeights::decoder(DType compute, ops::Exec& exec, Groups* groups) const {
-  if (const auto* packed = std::get_if<PackedWeights>(&weights_)) return {*packed, compute, exec};
+  if (const auto* packed = std::get_if<PackedWeights>(&weights_))
+    return {*packed, compute, exec, groups};
   const auto& plain = std::get<ParamArena>(weights_);
   return {plain.config(), plain, compute, exec, groups};
 }

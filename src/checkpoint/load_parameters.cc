@@ -92,15 +92,15 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
 }
 
 std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& config,
-                                std::optional<DType> matrices, DType norms) {
+                                const ModelPart& part, std::optional<DType> matrices, DType norms) {
   std::vector<DType> types;
-  for (const Param& p : llama_params(config)) {
+  for (const Param& p : part_params(config, part)) {
     const auto index = source.find(p.name);
     const DType stored = index ? source.tensors()[*index].dtype : DType::bf16;
     DType type = is_quantised(stored) ? stored : DType::bf16;
     if (matrices && is_quantised(*matrices)) {
       const DType wanted = wanted_type(block_types(*matrices), {p.name, stored, p.shape});
-      type = fitting_type(wanted, p.cols(), stored);
+      type = fitting_type(wanted, p.shape.back(), stored);
       if (!is_quantised(type)) type = DType::bf16;
     } else if (matrices) {
       type = *matrices;
@@ -117,15 +117,19 @@ void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadP
     thread_local std::vector<std::byte> rows;
     thread_local std::vector<float> numbers;
     const DType type = weights.type(static_cast<int64_t>(i));
-    const int64_t elements = count * params[i].cols();
+    const Param& p = params[i];
+    const int64_t elements = count * p.cols();
+    const auto read = [&](DType dtype, std::span<std::byte> out) {
+      source.read_box(places[i], p.first_row() + begin, count, p.begin.back(), p.cols(), dtype,
+                      out);
+    };
     rows.resize(static_cast<size_t>(bytes_of(type, elements)));
     if (is_quantised(type) && type != source.tensors()[places[i]].dtype) {
       numbers.resize(static_cast<size_t>(elements));
-      source.read_rows(places[i], begin, count, DType::f32,
-                       std::as_writable_bytes(std::span(numbers)));
+      read(DType::f32, std::as_writable_bytes(std::span(numbers)));
       quantise(type, numbers, rows);
     } else {
-      source.read_rows(places[i], begin, count, type, rows);
+      read(type, rows);
     }
     weights.put_rows(static_cast<int64_t>(i), begin, rows);
   });

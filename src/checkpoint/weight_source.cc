@@ -128,11 +128,13 @@ void WeightSource::read_box(size_t index, int64_t begin, int64_t count, int64_t 
   check(col >= 0 && cols >= 0 && col + cols <= all, "columns are inside their tensor");
   check(std::ssize(out) == bytes_of(dtype, count * cols), "the buffer is exactly the box");
   const int64_t stride = bytes_of(dtype, cols);
-  if (place.pieces.size() == 1 && !is_quantised(info.dtype)) {
+  const int64_t block = block_elements(info.dtype);
+  if (place.pieces.size() == 1 && col % block == 0 && cols % block == 0) {
     read_piece_rows(place, place.pieces[0], begin, count, {all, col, cols}, info.dtype, dtype,
                     out.data(), stride);
     return;
   }
+  check(!is_quantised(dtype), "boxes of blocks begin and end with one");
   std::vector<std::byte> rows(static_cast<size_t>(bytes_of(dtype, count * all)));
   read_rows(index, begin, count, dtype, rows);
   const int64_t row_bytes = bytes_of(dtype, all);

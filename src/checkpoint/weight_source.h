@@ -16,6 +16,7 @@
 
 namespace cria {
 
+struct ModelPart;
 class PackedWeights;
 class ParamArena;
 class ThreadPool;
@@ -57,7 +58,8 @@ class WeightSource {
   /// then the bytes pass through untouched). A 1-D tensor is one row. out.size() is exactly those bytes.
   void read_rows(size_t index, int64_t begin, int64_t count, DType dtype,
                  std::span<std::byte> out) const;
-  /// The same rows of `cols` columns from `col` on. Other columns are not read where tensors lie whole and in plain types.
+  /// The same rows of `cols` columns from `col` on. Other columns are not read where tensors lie whole and the box begins and ends
+  /// with a block.
   void read_box(size_t index, int64_t begin, int64_t count, int64_t col, int64_t cols, DType dtype,
                 std::span<std::byte> out) const;
 
@@ -100,10 +102,11 @@ class WeightSource {
 /// names are listed (the first five). A tied model's lm_head may be there if it equals the embedding.
 void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool);
 
-/// The types of packed weights in the table's order. Without `matrices` those that are stored where they can be packed, else bf16;
+/// The types of a part's packed weights in the table's order. Without `matrices` those that are stored where they can be packed, else bf16;
 /// with blocks those that `cria quantize` would write (checkpoint/block_types.h).
 std::vector<DType> packed_types(const WeightSource& source, const LlamaConfig& config,
-                                std::optional<DType> matrices, DType norms = DType::f32);
+                                const ModelPart& part, std::optional<DType> matrices,
+                                DType norms = DType::f32);
 /// Fills packed weights; what is stored in another type is rounded. Checks names and shapes likewise.
 void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadPool& pool);
 

@@ -15,7 +15,7 @@ LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& c
   DType compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
   WeightForm form{.plain = compute};
   if (dtype.empty() || !weights.empty()) {
-    form.packed = packed_types(source, config, matrices);
+    form.packed = packed_types(source, config, whole_model(config), matrices);
     if (dtype.empty()) compute = dtype_beside(form.packed, compute);
   }
   DType cache = compute;

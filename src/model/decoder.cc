@@ -28,21 +28,29 @@ struct Parts {
   ConstView norm;
   int tp = 1;
   bool vocab_split = false;
-  int64_t first_row = 0;  // of the table that is here
+  int64_t first_row = 0;                         // of the table that is here
+  std::unique_ptr<ops::PackedMatrix> head_rows;  // of a whole head that is shared out
 };
 
-Parts parts_of(const ParamArena& weights, const Comm* group) {
+/// How they are cut.
+template <class Weights>
+Parts cut_of(const Weights& weights, const Comm* group) {
   Parts p;
+  const ModelPart& part = weights.part();
+  p.tp = part.tp;
+  check(p.tp == (group == nullptr ? 1 : group->size()), "the weights are the rank's slices");
+  p.vocab_split = part.vocab_split;
+  if (part.embedding)
+    p.first_row = weights.params()[static_cast<size_t>(weights.index().embed_tokens())].first_row();
+  return p;
+}
+
+Parts parts_of(const ParamArena& weights, const Comm* group) {
+  Parts p = cut_of(weights, group);
   const ParamIndex& index = weights.index();
   for (const int64_t i : weights.part().layers)
     p.layers.push_back(layer_views(weights, i).as<Weight>());
-  p.tp = weights.part().tp;
-  check(p.tp == (group == nullptr ? 1 : group->size()), "the weights are the rank's slices");
-  p.vocab_split = weights.part().vocab_split;
-  if (weights.part().embedding) {
-    p.embed_tokens = weights[index.embed_tokens()];
-    p.first_row = weights.params()[static_cast<size_t>(index.embed_tokens())].first_row();
-  }
+  if (weights.part().embedding) p.embed_tokens = weights[index.embed_tokens()];
   if (!weights.part().head) return p;
   p.norm = weights[index.norm()];
   // A whole head is shared out too where its rows divide.
@@ -52,13 +60,19 @@ Parts parts_of(const ParamArena& weights, const Comm* group) {
   return p;
 }
 
-Parts parts_of(const PackedWeights& weights) {
-  Parts p;
-  for (int64_t i = 0; i < weights.config().num_hidden_layers; ++i)
-    p.layers.push_back(weights.layer(i));
-  p.embed_tokens = Weight({&weights.embed_tokens()});
-  p.head = Weight({&weights.lm_head()});
+Parts parts_of(const PackedWeights& weights, const Comm* group) {
+  Parts p = cut_of(weights, group);
+  for (const int64_t i : weights.part().layers) p.layers.push_back(weights.layer(i));
+  if (weights.part().embedding) p.embed_tokens = Weight({&weights.embed_tokens()});
+  if (!weights.part().head) return p;
   p.norm = weights.norm();
+  const ops::PackedMatrix& head = weights.lm_head();
+  p.head = Weight({&head});
+  if (p.tp == 1 || p.vocab_split) return p;
+  if (head.rows() % (p.tp * ops::PackedMatrix::kRowsTogether) != 0) return p;
+  const int64_t rows = head.rows() / p.tp;
+  p.head_rows = std::make_unique<ops::PackedMatrix>(head.row_range(group->rank() * rows, rows));
+  p.head = Weight({p.head_rows.get()});
   return p;
 }
 
@@ -110,10 +124,13 @@ struct Decoder::Impl {
 /// A split table has the rows of some ids; the other ranks have the rest.
 void Decoder::Impl::embed(std::span<const int32_t> ids, View stream) const {
   const Weight& table = weights.embed_tokens;
-  if (!table.packed.empty()) return ops::embedding_packed(ids, *table.packed.front(), stream, exec);
-  if (!weights.vocab_split) return ops::embedding(ids, table, stream, exec);
-  ops::embedding(ids, table, stream, exec, weights.first_row, config.vocab_size);
-  tp.sum(stream, {});
+  if (table.packed.empty()) {
+    ops::embedding(ids, table, stream, exec, weights.first_row, config.vocab_size);
+  } else {
+    ops::embedding_packed(ids, *table.packed.front(), stream, exec, weights.first_row,
+                          config.vocab_size);
+  }
+  if (weights.vocab_split) tp.sum(stream, {});
 }
 
 /// The stream before a run's first layer: from the ids, or from the stage before, which is a ring's.
@@ -153,7 +170,7 @@ void Decoder::Impl::head(View x, View logits) {
   if (!runs.back().head) return;
   const View normed = workspace.layer().normed.row_range(0, x.rows);
   ops::rms_norm(x, weights.norm, static_cast<float>(config.rms_norm_eps), normed, {}, exec);
-  const int64_t cols = weights.head.plain.rows;
+  const int64_t cols = weights.head.rows();
   if (tp.alone() || cols == logits.cols) return head_product(normed, logits);
   Comm& group = *tp.group();
   const int64_t count = x.rows;
@@ -192,9 +209,10 @@ Decoder::Decoder(const LlamaConfig& config, const ParamArena& weights, DType com
     : impl_(std::make_unique<Impl>(config, weights.part(),
                                    parts_of(weights, groups == nullptr ? nullptr : &groups->tp),
                                    compute, exec, groups)) {}
-Decoder::Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec)
-    : impl_(std::make_unique<Impl>(weights.config(), whole_model(weights.config()),
-                                   parts_of(weights), compute, exec, nullptr)) {}
+Decoder::Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec, Groups* groups)
+    : impl_(std::make_unique<Impl>(weights.config(), weights.part(),
+                                   parts_of(weights, groups == nullptr ? nullptr : &groups->tp),
+                                   compute, exec, groups)) {}
 Decoder::~Decoder() = default;
 Decoder::Decoder(Decoder&&) noexcept = default;
 

@@ -105,8 +105,8 @@ class Decoder {
   /// one rank. Where `exec` names a device, weights, caches and logits lie in its memory.
   Decoder(const LlamaConfig& config, const ParamArena& weights, DType compute, ops::Exec& exec,
           Groups* groups = nullptr);
-  /// One rank with packed weights.
-  Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec);
+  /// The same with packed weights, on processors only.
+  Decoder(const PackedWeights& weights, DType compute, ops::Exec& exec, Groups* groups = nullptr);
   ~Decoder();
   Decoder(Decoder&&) noexcept;
 

@@ -6,12 +6,54 @@
 
 namespace cria {
 
-PackedWeights::PackedWeights(const LlamaConfig& config, std::span<const DType> types)
+namespace {
+
+/// Whether so many ranks can have parts of every layer, columns being divided between blocks.
+bool divides(const LlamaConfig& c, std::span<const Param> params, std::span<const DType> types,
+             int64_t ranks) {
+  if (c.num_key_value_heads % ranks != 0 || c.num_attention_heads % ranks != 0 ||
+      c.intermediate_size % ranks != 0)
+    return false;
+  for (size_t i = 0; i < params.size(); ++i) {
+    if (params[i].tp_dim == 1 && params[i].shape[1] % (ranks * block_elements(types[i])) != 0)
+      return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<std::string> PackedWeights::refused_cut(const LlamaConfig& config,
+                                                      const ModelPart& part,
+                                                      std::span<const DType> types) {
+  const std::vector<Param> params = part_params(config, part);
+  check(types.size() == params.size(), "every parameter has a type");
+  for (size_t i = 0; i < params.size(); ++i) {
+    const Param& p = params[i];
+    const int64_t block = block_elements(types[i]);
+    // Rows that blocks do not divide even whole are refused by the matrix.
+    if (p.tp_dim != 1 || p.cols() % block == 0 || p.shape[1] % block != 0) continue;
+    std::vector<int64_t> ranks;
+    for (int64_t n = 1; n <= config.num_key_value_heads; ++n)
+      if (divides(config, params, types, n)) ranks.push_back(n);
+    return fmt::format(
+        "weights: \"{}\": {} columns for each of {} tensor-parallel ranks, expected a multiple of "
+        "{} "
+        "for {}; try: --weights bf16, or a model_parallel of {}",
+        p.name, p.cols(), part.tp, block, name_of(types[i]), fmt::join(ranks, " or "));
+  }
+  return std::nullopt;
+}
+
+PackedWeights::PackedWeights(const LlamaConfig& config, const ModelPart& part,
+                             std::span<const DType> types)
     : config_(config),
-      params_(llama_params(config)),
-      index_(config),
+      part_(part),
+      params_(part_params(config, part)),
+      index_(config, part),
       types_(types.begin(), types.end()) {
-  check(types_.size() == params_.size(), "every parameter has a type");
+  const std::optional<std::string> refused = refused_cut(config, part, types);
+  require(!refused, "{}", refused.value_or(""));
   for (size_t i = 0; i < params_.size(); ++i) {
     const Param& p = params_[i];
     if (p.is_norm()) {

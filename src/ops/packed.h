@@ -31,7 +31,12 @@ class PackedMatrix {
   [[nodiscard]] DType type() const { return type_; }
   [[nodiscard]] int64_t rows() const { return rows_; }
   [[nodiscard]] int64_t cols() const { return cols_; }
-  [[nodiscard]] size_t size_bytes() const { return memory_.size_bytes(); }
+  [[nodiscard]] size_t size_bytes() const;
+
+  /// Rows begin at multiples of this where a matrix is divided.
+  static constexpr int64_t kRowsTogether = 16;
+  /// Rows [first, first + count), borrowed: this one's memory outlives it. `first` is a multiple of kRowsTogether.
+  [[nodiscard]] PackedMatrix row_range(int64_t first, int64_t count) const;
 
   /// Rows [first, first + count) as they lie in a file: elements or blocks, row after row. Loses nothing. Threads may put
   /// different rows at the same time.
@@ -45,14 +50,13 @@ class PackedMatrix {
   [[nodiscard]] static bool takes(DType type);
   /// size_bytes() of such a matrix.
   [[nodiscard]] static int64_t bytes_of(DType type, int64_t rows, int64_t cols);
-  [[nodiscard]] const std::byte* panel(int64_t p) const {
-    return memory_.bytes().data() + p * panel_bytes_;
-  }
+  [[nodiscard]] const std::byte* panel(int64_t p) const { return panels_ + p * panel_bytes_; }
 
  private:
   DType type_ = DType::bf16;
   int64_t rows_ = 0, cols_ = 0, panel_bytes_ = 0;
-  Tensor memory_;
+  const std::byte* panels_ = nullptr;
+  Tensor memory_;  // empty where it is borrowed
 };
 
 /// y[t, o] = sum_i x[t, i] * w[o, i]   (or +=, the finished sum added once)
@@ -77,8 +81,10 @@ inline void linear_packed(ConstView x, const PackedMatrix& w, View y, const Exec
 }
 
 /// out[t] = row ids[t] of the table, rounded to out's dtype: embedding() of packed weights.
-///   out [ids, cols]  f32, f16 or bf16.  Throws UsageError for an id that is no row.
+///   out [ids, cols]  f32, f16 or bf16
+/// A table that holds only the rows from first_row on of a vocabulary of total_rows (-1: its own) gives zeros for ids in other slices,
+/// so that the slices' outputs add up to the whole one's. Throws UsageError for an id that is no row of the vocabulary.
 void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
-                      const Exec& exec);
+                      const Exec& exec, int64_t first_row = 0, int64_t total_rows = -1);
 
 }  // namespace cria::ops

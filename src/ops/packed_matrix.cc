@@ -74,6 +74,7 @@ PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
           block_elements(type), name_of(type));
   panel_bytes_ = packed_panel(*layout, cols).bytes;
   memory_ = Tensor(DType::u8, panels_of(rows), panel_bytes_);
+  panels_ = memory_.bytes().data();
 }
 
 int64_t PackedMatrix::bytes_of(DType type, int64_t rows, int64_t cols) {
@@ -82,11 +83,29 @@ int64_t PackedMatrix::bytes_of(DType type, int64_t rows, int64_t cols) {
   return panels_of(rows) * packed_panel(*layout, cols).bytes;
 }
 
+size_t PackedMatrix::size_bytes() const {
+  return static_cast<size_t>(panels_of(rows_) * panel_bytes_);
+}
+
+PackedMatrix PackedMatrix::row_range(int64_t first, int64_t count) const {
+  static_assert(kRowsTogether == kPanelRows);
+  check(first >= 0 && first % kPanelRows == 0 && count >= 0 && first + count <= rows_,
+        "a range begins with a panel and ends inside the matrix");
+  PackedMatrix range;
+  range.type_ = type_;
+  range.rows_ = count;
+  range.cols_ = cols_;
+  range.panel_bytes_ = panel_bytes_;
+  range.panels_ = panel(first / kPanelRows);
+  return range;
+}
+
 void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
   const int64_t row_bytes = cria::bytes_of(type_, cols_);
   check(row_bytes > 0 && std::ssize(rows) % row_bytes == 0, "whole rows are put");
   const int64_t end = first + std::ssize(rows) / row_bytes;
   check(first >= 0 && end <= rows_, "rows are inside the matrix");
+  check(memory_.size_bytes() > 0, "rows are put where they are owned");
   for (int64_t r = first; r < end;) {
     const int64_t in_panel = r % kPanelRows, count = std::min(kPanelRows - in_panel, end - r);
     put_panel_rows(type_, cols_, rows.data() + (r - first) * row_bytes, in_panel, count,
@@ -130,16 +149,21 @@ void PackedMatrix::row(int64_t r, std::span<float> out) const {
 }
 
 void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
-                      const Exec& exec) {
+                      const Exec& exec, int64_t first_row, int64_t total_rows) {
   require(exec.device == nullptr,
           "embedding_packed: packed weights cannot be read on a GPU; try: weights in bf16");
   require_compute("embedding_packed", "out", out);
   require_shape("embedding_packed", "out", out, std::ssize(ids), table.cols());
+  const int64_t vocab_size = total_rows < 0 ? table.rows() : total_rows;
   for (const int32_t id : ids)
-    require(id >= 0 && id < table.rows(), "embedding_packed: token {}, expected 0 to {}", id,
-            table.rows() - 1);
+    require(id >= 0 && id < vocab_size, "embedding_packed: token {}, expected 0 to {}", id,
+            vocab_size - 1);
   exec.pool.parallel_for(out.rows, [&](int64_t t) {
-    const int32_t id = ids[static_cast<size_t>(t)];
+    const int64_t id = ids[static_cast<size_t>(t)] - first_row;
+    if (id < 0 || id >= table.rows()) {
+      std::memset(out.at(t, 0), 0, static_cast<size_t>(bytes_of(out.dtype, out.cols)));
+      return;
+    }
     if (out.dtype == DType::f32) return table.row(id, out.row<float>(t));
     thread_local std::vector<float> row;
     row.resize(static_cast<size_t>(out.cols));

@@ -107,9 +107,10 @@ std::vector<Generated> continue_prompts(const RecipeSettings& s, Decoder& decode
 WeightForm weight_form(const RecipeSettings& s, const WeightSource& source,
                        const LlamaConfig& config, const ModelPart& part) {
   const std::string& word = s.predict.weights;
-  if (word == "plain" || part != whole_model(config)) return {.plain = s.model.param};
+  if (word == "plain") return {.plain = s.model.param};
   if (word.empty() || word == "keep") return form_of_stored(source, config, part, s.model.param);
-  return {packed_types(source, config, parse_packed_type(word), s.model.param), s.model.param};
+  return {packed_types(source, config, part, parse_packed_type(word), s.model.param),
+          s.model.param};
 }
 
 /// Prompt and continuation as text, of each prompt.

@@ -17,7 +17,7 @@ PackedWeights load_packed(const std::string& path, const LlamaConfig& config,
                           std::optional<DType> matrices) {
   ThreadPool pool(2);
   const WeightSource source = WeightSource::open(path, config);
-  PackedWeights weights(config, packed_types(source, config, matrices));
+  PackedWeights weights(config, packed_types(source, config, whole_model(config), matrices));
   load_parameters(source, weights, pool);
   return weights;
 }
@@ -91,6 +91,50 @@ INSTANTIATE_TEST_SUITE_P(Types, PackedLoading,
                          testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
                                          DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k),
                          [](const auto& p) { return std::string(name_of(p.param)); });
+
+// Blocks of 32: two ranks halve rows of 256 and 512.
+TEST_P(PackedLoading, APartHasItsRowsAndColumnsOfTheWhole) {
+  const Scratch scratch;
+  const LlamaConfig config = wide_config(false);
+  ConvertOptions options{.format = WeightFormat::gguf, .output = scratch.path("w.gguf")};
+  options.blocks = {block_types(GetParam()), 1, {}};
+  convert_weights(rows_of(random_weights(config, DType::f32)), config, options);
+  const bool blocks_of_256 = block_elements(GetParam()) == 256;
+  const ParamArena plain = load_all(options.output, config, DType::f32);
+  ThreadPool pool(2);
+  const WeightSource source = WeightSource::open(options.output, config);
+  for (int rank = 0; rank < 2; ++rank) {
+    const ModelPart part{.layers = {1}, .tp = 2, .tp_index = rank, .vocab_split = true};
+    const std::vector<DType> types = packed_types(source, config, part, std::nullopt);
+    if (blocks_of_256) {
+      EXPECT_THROW(PackedWeights(config, part, types), UsageError);
+      continue;
+    }
+    PackedWeights weights(config, part, types);
+    load_parameters(source, weights, pool);
+    const auto expect_box = [&](const ops::PackedMatrix& have, int64_t param) {
+      const Param& p = weights.params()[static_cast<size_t>(param)];
+      const ConstView want = plain[p.number];
+      ASSERT_EQ(have.rows(), p.rows());
+      std::vector<float> row(static_cast<size_t>(have.cols()));
+      for (int64_t r = 0; r < have.rows(); ++r) {
+        have.row(r, row);
+        ASSERT_EQ(std::memcmp(row.data(), want.at(p.first_row() + r, p.begin[1]), row.size() * 4),
+                  0)
+            << p.name << ", row " << r << " of rank " << rank;
+      }
+    };
+    const ParamIndex& index = weights.index();
+    const LayerViews<Weight> layer = weights.layer(1);
+    expect_box(weights.embed_tokens(), index.embed_tokens());
+    expect_box(weights.lm_head(), index.lm_head());
+    expect_box(*layer.qkv_proj.packed[0], index.q_proj(1));
+    expect_box(*layer.qkv_proj.packed[1], index.k_proj(1));
+    expect_box(*layer.o_proj.packed[0], index.o_proj(1));
+    expect_box(*layer.gate_up_proj.packed[1], index.up_proj(1));
+    expect_box(*layer.down_proj.packed[0], index.down_proj(1));
+  }
+}
 
 TEST(PackedLoadingOfFloats, BecomesBf16) {
   const Scratch scratch;

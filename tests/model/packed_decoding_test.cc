@@ -129,5 +129,32 @@ TEST_P(PackedDecoding, LogitsAreThoseOfThePlainWeights) {
   EXPECT_LT(std::sqrt(squares / size), GetParam() == DType::bf16 ? 1e-4 : 14 * 0.006);
 }
 
+// Heads of 12 and an MLP of 96: o_proj has 96 columns, of which 2 ranks get 48.
+TEST(PackedParts, ColumnsAreDividedBetweenWholeBlocks) {
+  const LlamaConfig config = block_config(true);
+  ModelPart part = whole_model(config);
+  part.tp = 2;
+  part.tp_index = 1;
+  std::vector<DType> types;
+  for (const Param& p : part_params(config, part))
+    types.push_back(p.is_norm() ? DType::f32 : DType::q8_0);
+  try {
+    const PackedWeights weights(config, part, types);
+    FAIL() << "no error";
+  } catch (const UsageError& e) {
+    EXPECT_STREQ(
+        e.what(),
+        "weights: \"model.layers.0.self_attn.o_proj.weight\": 48 columns for each of 2 "
+        "tensor-parallel ranks, expected a multiple of 32 for Q8_0; try: --weights bf16, or a "
+        "model_parallel of 1");
+  }
+  for (DType& type : types)
+    if (type == DType::q8_0) type = DType::bf16;
+  EXPECT_FALSE(PackedWeights::refused_cut(config, part, types));
+  const PackedWeights half(config, part, types);
+  EXPECT_EQ(half.layer(0).o_proj.packed[0]->cols(), 48);
+  EXPECT_EQ(half.layer(1).qkv_proj.rows(), (8 + 2 + 2) * 12 / 2);
+}
+
 }  // namespace
 }  // namespace cria::testing

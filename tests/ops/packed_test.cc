@@ -119,6 +119,23 @@ TEST_P(PackedTypes, RowsCanBePutInAnyPieces) {
   EXPECT_EQ(std::memcmp(whole.panel(0), pieces.panel(0), whole.size_bytes()), 0);
 }
 
+TEST_P(PackedTypes, ARangeOfRowsGivesTheirPartOfTheProduct) {
+  constexpr int64_t kOuts = 70, kCols = 256;
+  ThreadPool pool(2);
+  const PackedMatrix w = packed(GetParam(), kOuts, kCols, 3);
+  const Tensor x = random_matrix(DType::f32, 5, kCols, 4);
+  Tensor whole(DType::f32, 5, kOuts), parts(DType::f32, 5, kOuts);
+  linear_packed(x, w, whole, {pool});
+  for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 32}, {32, 20}, {48, 22}}) {
+    const PackedMatrix range = w.row_range(first, count);
+    EXPECT_EQ(range.rows(), count);
+    linear_packed(x, range, parts.view().col_range(first, count), {pool});
+  }
+  EXPECT_TRUE(same_bits(parts, whole));
+  EXPECT_THROW((void)w.row_range(8, 16), std::logic_error);
+  EXPECT_THROW((void)w.row_range(64, 7), std::logic_error);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, PackedTypes, testing::ValuesIn(kBlocks),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
@@ -183,6 +200,23 @@ TEST(EmbeddingPacked, GivesRowsRoundedAsTheOutputWantsThem) {
   const PackedMatrix table(DType::q4_0, 40, 256);
   for (const int32_t id : {-1, 40})
     EXPECT_THROW(embedding_packed(std::vector<int32_t>{id}, table, out, {pool}), UsageError);
+}
+
+TEST(EmbeddingPacked, SlicesOfTheTableAddUp) {
+  ThreadPool pool(1);
+  const PackedMatrix table = packed(DType::q8_0, 48, 64, 3);
+  const PackedMatrix upper = table.row_range(32, 16);
+  const std::vector<int32_t> ids = {0, 31, 32, 47};
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+    Tensor whole(dtype, 4, 64), part(dtype, 4, 64);
+    embedding_packed(ids, table, whole, {pool});
+    std::memset(part.bytes().data(), 1, part.size_bytes());
+    embedding_packed(ids, upper, part, {pool}, 32, 48);
+    const Tensor nothing(dtype, 2, 64);
+    EXPECT_EQ(std::memcmp(part.bytes().data(), nothing.bytes().data(), nothing.size_bytes()), 0);
+    EXPECT_EQ(std::memcmp(part.view().at(2, 0), whole.view().at(2, 0), nothing.size_bytes()), 0);
+    EXPECT_THROW(embedding_packed(ids, upper, part, {pool}, 32, 47), UsageError);
+  }
 }
 
 TEST(Packed, WhatIsNotFiniteSpoilsItsRowAndNoOther) {

@@ -16,9 +16,9 @@ class PredictWeights : public Ranks {
     ASSERT_EQ(run("one", kOne, "train", shape()), 0) << message_;
   }
   /// Wide enough for blocks, and for their cut in two.
-  static Keys shape() {
+  [[nodiscard]] Keys shape() const {
     return {{"model.model_config.hidden_size", "64"},
-            {"model.model_config.intermediate_size", "128"},
+            {"model.model_config.intermediate_size", intermediate_},
             {"runner_config.epochs", "4"}};
   }
   std::string predict(const std::string& word, const std::string& param, const std::string& compute,
@@ -42,8 +42,9 @@ class PredictWeights : public Ranks {
     return path;
   }
   [[nodiscard]] std::string native() const {
-    return at("one/checkpoint/rank_0/native/step-0000000008");
+    return at(output_ + "/checkpoint/rank_0/native/step-0000000008");
   }
+  std::string output_ = "one", intermediate_ = "128";
 };
 
 // bf16 weights are packed, the others lie in arenas.
@@ -61,6 +62,33 @@ TEST_F(PredictWeights, BlocksGiveTheTokensOfTheNumbersTheyStandFor) {
   EXPECT_EQ(kept, predict("plain", "float32", "float32", file));
   EXPECT_EQ(kept, predict("q8_0", "float32", "float32", native()));
   EXPECT_NE(kept, predict("q4_0", "float32", "float32", native()));
+}
+
+TEST_F(PredictWeights, PackedPartsOfSeveralRanksGiveTheTokensOfOne) {
+  const std::string q8_0 = blocks(DType::q8_0);
+  for (const auto& [param, file] : {std::pair("bfloat16", native()), {"float32", q8_0}}) {
+    const std::string alone = predict("", param, "float32", file);
+    for (const Layout& layout :
+         {kTp2, Layout{.name = "tp2_vocab", .tp = 2, .vocab_split = true},
+          Layout{.name = "dp2_tp2", .dp = 2, .tp = 2}, Layout{.name = "pp2", .pp = 2}, kAll})
+      EXPECT_EQ(predict("", param, "float32", file, layout), alone) << param << layout.name;
+  }
+}
+
+TEST_F(PredictWeights, BlocksThatTheCutDoesNotDivideAreRefused) {
+  intermediate_ = "96";
+  output_ = "narrow";
+  ASSERT_EQ(run(output_, kOne, "train", shape()), 0) << message_;
+  Keys keys = shape();
+  keys.emplace_back("load_checkpoint", blocks(DType::q8_0));
+  EXPECT_EQ(run("p", kTp2, "predict", keys), 2);
+  EXPECT_THAT(message_, ::testing::HasSubstr(
+                            "down_proj.weight\": 48 columns for each of 2 tensor-parallel "
+                            "ranks, expected a multiple of 32 for Q8_0; try: --weights bf16"));
+  for (const char* word : {"bf16", "plain"}) {
+    weights_ = word;
+    EXPECT_EQ(run("p", kTp2, "predict", keys), 0) << message_;
+  }
 }
 
 TEST_F(PredictWeights, AnUnknownWordIsRefused) {
