@@ -3,12 +3,17 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <memory>
 #include <utility>
+
+#include "base/error.h"
 
 namespace cria {
 namespace {
@@ -26,6 +31,21 @@ int number_in(const std::string& file) {
   int number = -1;
   in >> number;
   return in ? number : -1;
+}
+
+/// The kernel's lists, such as "0-3,8,10-11"; nothing where the file is missing or says something else.
+std::vector<int> numbers_in(const std::string& file) {
+  std::ifstream in(file);
+  std::vector<int> numbers;
+  int first = 0;
+  while (in >> first) {
+    int last = first;
+    if (in.peek() == '-') in.ignore() >> last;
+    if (!in || first < 0 || last < first || last >= kMostCpus) return {};
+    for (int n = first; n <= last; ++n) numbers.push_back(n);
+    if (in.peek() == ',') in.ignore();
+  }
+  return numbers;
 }
 
 /// Cores that a quota of so many microseconds in a period comes to.
@@ -75,12 +95,45 @@ int cgroup_cores(const std::string& cgroup) {
   return std::numeric_limits<int>::max();
 }
 
-bool pin_to_cpu(int cpu) {
+MemoryNodes memory_nodes(const std::vector<int>& cpus, const std::string& sysfs) {
+  MemoryNodes nodes;
+  std::vector<int> left = cpus;
+  for (const int node : numbers_in(sysfs + "/online")) {
+    const std::vector<int> all = numbers_in(sysfs + "/node" + std::to_string(node) + "/cpulist");
+    std::vector<int> mine;
+    for (const int cpu : left)
+      if (std::ranges::binary_search(all, cpu)) mine.push_back(cpu);
+    if (mine.empty()) continue;  // memory without processors, or not ours
+    std::erase_if(left, [&](int cpu) { return std::ranges::binary_search(mine, cpu); });
+    nodes.cpus.push_back(std::move(mine));
+  }
+  if (nodes.cpus.empty()) nodes.cpus.emplace_back();
+  nodes.cpus.front().insert(nodes.cpus.front().end(), left.begin(), left.end());
+  return nodes;
+}
+
+MemoryNodes memory_nodes_to_use() {
+  const std::vector<int> cpus = allowed_cpus();
+  MemoryNodes nodes = memory_nodes(cpus);
+  const char* given = std::getenv("CRIA_NUMA");
+  if (given == nullptr || *given == 0) return nodes;
+  int wanted = 0;
+  const char* const end = given + std::strlen(given);
+  const auto [stop, error] = std::from_chars(given, end, wanted);
+  require(error == std::errc() && stop == end && wanted >= 1 && wanted <= 64,
+          "CRIA_NUMA is {}, expected 1 to 64 memory nodes", escaped(given));
+  if (wanted == nodes.count()) return nodes;
+  return {std::vector(static_cast<size_t>(wanted), cpus), wanted == 1};
+}
+
+bool keep_to_cpus(const std::vector<int>& cpus) {
   const size_t bytes = CPU_ALLOC_SIZE(kMostCpus);
   const Mask mask(CPU_ALLOC(kMostCpus));
   CPU_ZERO_S(bytes, mask.get());
-  CPU_SET_S(static_cast<size_t>(cpu), bytes, mask.get());
+  for (const int cpu : cpus) CPU_SET_S(static_cast<size_t>(cpu), bytes, mask.get());
   return sched_setaffinity(0, bytes, mask.get()) == 0;
 }
+
+bool pin_to_cpu(int cpu) { return keep_to_cpus({cpu}); }
 
 }  // namespace cria

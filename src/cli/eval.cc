@@ -1,5 +1,7 @@
 // cria eval: how well a model foretells a text, and how far it strays from a reference.
+#include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -44,6 +46,20 @@ void declare(Flags& flags, EvalFlags& f) {
   flags.require_flag("text");
 }
 
+/// A model in the form that flags ask for.
+struct Compared {
+  Compared(const OpenedModel& m, const std::string& weights, const std::string& dtype)
+      : opened(m), form(form_for_generation(m.source, m.config, weights, dtype)) {}
+  [[nodiscard]] int shards(const MemoryNodes& nodes) const {
+    return shards_for(opened.config, form.weights.packed, nodes);
+  }
+  [[nodiscard]] LoadedModel load(const Shard& shard) const {
+    return load_for_generation(opened.source, opened.config, form, shard);
+  }
+  const OpenedModel& opened;
+  ModelForm form;
+};
+
 void print_table(const Quality& q, bool compared) {
   fmt::print("tokens              {}\n", q.tokens);
   fmt::print("perplexity          {:.4f}\n", std::exp(q.loss));
@@ -85,28 +101,46 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   require(!f.reference.empty() || (f.reference_weights.empty() && f.reference_dtype.empty()),
           "{}: --reference_weights and --reference_dtype need --reference", name);
   ThreadPool pool(static_cast<int>(f.threads));
-  ops::Exec exec{pool};
   const OpenedModel opened = open_model(f.model, f.config_path, "");
   const std::vector<int32_t> ids =
       tokens_of_text(f.text, f.vocab_file, opened.source, opened.config, f.tokens, name);
-  const LoadedModel model =
-      load_for_generation(opened.source, opened.config, f.weights, f.dtype, pool);
-  Decoder decoder = model.decoder(exec);
-  std::optional<LoadedModel> wanted;
-  std::optional<Decoder> reference;
+  const Compared model(opened, f.weights, f.dtype);
+  std::optional<OpenedModel> other;
+  std::optional<Compared> reference;
   if (!f.reference.empty()) {
-    const OpenedModel other = open_model(f.reference, f.config_path, "");
-    wanted.emplace(load_for_generation(other.source, other.config, f.reference_weights,
-                                       f.reference_dtype, pool));
-    reference.emplace(wanted->decoder(exec));
+    other.emplace(open_model(f.reference, f.config_path, ""));
+    reference.emplace(*other, f.reference_weights, f.reference_dtype);
   }
-  QualitySettings settings{.context = f.context, .cache = cache_type(f.cache, model.cache)};
-  if (wanted) settings.reference_cache = wanted->cache;
+  QualitySettings settings{.context = f.context, .cache = cache_type(f.cache, model.form.cache)};
+  if (reference) settings.reference_cache = reference->form.cache;
+  const MemoryNodes nodes = memory_nodes_to_use();
+  int shards = model.shards(nodes);
+  if (reference) shards = std::min(shards, reference->shards(nodes));
   Progress progress("eval", std::ssize(ids), "tokens");
-  const Quality q = evaluate_text(decoder, reference ? &*reference : nullptr, ids, settings, pool,
-                                  [&](int64_t count) { progress.advance(count); });
-  f.json ? print_json(q, wanted.has_value(), model.weights.size_bytes())
-         : print_table(q, wanted.has_value());
+  // Every shard makes the same calls; one tells what came out.
+  Quality quality;
+  size_t weight_bytes = 0;
+  std::mutex mutex;
+  run_shards(shards, nodes, pool, [&](const Shard& shard) {
+    ops::Exec exec{shard.pool};
+    const LoadedModel loaded = model.load(shard);
+    Decoder decoder = loaded.decoder(exec, shard.groups);
+    std::optional<LoadedModel> wanted;
+    std::optional<Decoder> judge;
+    if (reference) {
+      wanted.emplace(reference->load(shard));
+      judge.emplace(wanted->decoder(exec, shard.groups));
+    }
+    const Quality q = evaluate_text(decoder, judge ? &*judge : nullptr, ids, settings, shard.pool,
+                                    [&](int64_t count) {
+                                      if (shard.speaks()) progress.advance(count);
+                                    });
+    const std::scoped_lock lock(mutex);
+    if (shard.speaks()) quality = q;
+    weight_bytes += loaded.weights.size_bytes();
+  });
+  f.json ? print_json(quality, reference.has_value(), weight_bytes)
+         : print_table(quality, reference.has_value());
   return 0;
 }
 

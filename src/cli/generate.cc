@@ -81,15 +81,62 @@ void declare(Flags& flags, GenerateFlags& f) {
 }
 
 // The text of one prompt, printed while it grows.
-void print_streaming(const Tokenizer& tokenizer, Decoder& decoder, const GenerateFlags& f,
-                     const std::vector<int32_t>& prompt) {
+void print_streaming(const Tokenizer& tokenizer, Decoder& decoder, const GenerateSettings& settings,
+                     const std::vector<int32_t>& prompt, bool stream) {
   StreamDecoder text(tokenizer, true);
   const auto on_token = [&](size_t, int32_t token) {
     fmt::print("{}", text.put(token));
-    if (f.stream) std::fflush(stdout);
+    if (stream) std::fflush(stdout);
   };
-  generate(decoder, {&prompt, 1}, f.settings, on_token);
+  generate(decoder, {&prompt, 1}, settings, on_token);
   fmt::print("{}\n", text.end());
+}
+
+/// What is asked: ids, and the tokenizer that makes text of the answers (null: they are printed as ids).
+struct Question {
+  std::vector<std::vector<int32_t>> prompts;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+
+Question question_of(const GenerateFlags& f, const WeightSource& source, const std::string& name) {
+  Question q;
+  for (const std::string& ids : f.token_ids) q.prompts.push_back(parse_ids(ids, "token_ids"));
+  if (!q.prompts.empty()) return q;
+  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
+                                               : std::optional(load_vocabulary(f.vocab_file));
+  require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
+          name, f.model);
+  auto tokenizer = std::make_unique<Tokenizer>(*vocabulary);
+  const PromptTemplate kind =
+      parse_prompt_template(f.prompt_template.empty() ? "none" : f.prompt_template);
+  for (const std::string& text : f.prompts) {
+    q.prompts.push_back(encode_prompt(
+        *tokenizer, kind, text,
+        {f.add_bos.value_or(kind == PromptTemplate::alpaca || kind == PromptTemplate::vicuna),
+         f.allow_special,
+         {}}));
+  }
+  if (!f.json) q.tokenizer = std::move(tokenizer);
+  return q;
+}
+
+/// Every shard makes the same calls; one prints.
+void answer(const Question& q, Decoder& decoder, const GenerateSettings& settings,
+            const Shard& shard, bool stream) {
+  if (q.tokenizer == nullptr) {
+    std::vector<std::string> rows;
+    for (const Generated& g : generate(decoder, q.prompts, settings))
+      rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
+    if (shard.speaks()) fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
+    return;
+  }
+  for (const auto& prompt : q.prompts) {
+    if (shard.speaks()) {
+      print_streaming(*q.tokenizer, decoder, settings, prompt, stream);
+    } else {
+      generate(decoder, {&prompt, 1}, settings);
+    }
+  }
 }
 
 }  // namespace
@@ -113,44 +160,19 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
     f.settings.eos_ids = f.eos == "none" ? std::vector<int32_t>() : parse_ids(f.eos, "eos_ids");
 
   ThreadPool pool(static_cast<int>(f.threads));
-  ops::Exec exec{pool};
-  const LoadedModel model = load_for_generation(source, config, f.weights, f.dtype, pool);
-  f.settings.compute = model.compute;
-  f.settings.cache = cache_type(f.cache, model.cache);
-  Decoder decoder = model.decoder(exec);
-
-  if (!f.token_ids.empty()) {
-    std::vector<std::vector<int32_t>> prompts;
-    for (const std::string& ids : f.token_ids) prompts.push_back(parse_ids(ids, "token_ids"));
-    std::vector<std::string> rows;
-    for (const Generated& g : generate(decoder, prompts, f.settings))
-      rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
-    fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
-    return 0;
-  }
-  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
-                                               : std::optional(load_vocabulary(f.vocab_file));
-  require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
-          name, f.model);
-  const Tokenizer tokenizer(*vocabulary);
-  const PromptTemplate kind =
-      parse_prompt_template(f.prompt_template.empty() ? "none" : f.prompt_template);
-  std::vector<std::vector<int32_t>> prompts;
-  for (const std::string& text : f.prompts) {
-    prompts.push_back(encode_prompt(
-        tokenizer, kind, text,
-        {f.add_bos.value_or(kind == PromptTemplate::alpaca || kind == PromptTemplate::vicuna),
-         f.allow_special,
-         {}}));
-  }
-  if (f.json) {
-    std::vector<std::string> rows;
-    for (const Generated& g : generate(decoder, prompts, f.settings))
-      rows.push_back(fmt::format("[{}]", fmt::join(g.ids, ", ")));
-    fmt::print("{{\"output_ids\": [{}]}}\n", fmt::join(rows, ", "));
-    return 0;
-  }
-  for (const auto& prompt : prompts) print_streaming(tokenizer, decoder, f, prompt);
+  const ModelForm form = form_for_generation(source, config, f.weights, f.dtype);
+  f.settings.compute = form.compute;
+  f.settings.cache = cache_type(f.cache, form.cache);
+  const Question question = question_of(f, source, name);
+  const MemoryNodes nodes = memory_nodes_to_use();
+  run_shards(shards_for(config, form.weights.packed, nodes), nodes, pool, [&](const Shard& shard) {
+    ops::Exec exec{shard.pool};
+    const LoadedModel model = load_for_generation(source, config, form, shard);
+    Decoder decoder = model.decoder(exec, shard.groups);
+    GenerateSettings settings = f.settings;
+    settings.groups = shard.groups;
+    answer(question, decoder, settings, shard, f.stream);
+  });
   return 0;
 }
 

@@ -8,9 +8,8 @@
 #include "cli/default_dtype.h"
 
 namespace cria::cli {
-LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
-                                const std::string& weights, const std::string& dtype,
-                                ThreadPool& pool) {
+ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
+                              const std::string& weights, const std::string& dtype) {
   const std::optional<DType> matrices = parse_packed_type(weights);
   DType compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
   WeightForm form{.plain = compute};
@@ -20,7 +19,14 @@ LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& c
   }
   DType cache = compute;
   if (!form.packed.empty()) cache = compute == DType::f16 ? DType::f16 : DType::bf16;
-  return {GenerationWeights(source, config, whole_model(config), form, pool), compute, cache};
+  return {std::move(form), compute, cache};
+}
+
+LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
+                                const ModelForm& form, const Shard& shard) {
+  // A shard has slices of all parameters, in the whole model's order: so have the types.
+  return {GenerationWeights(source, config, shard.part(config), form.weights, shard.pool),
+          form.compute, form.cache};
 }
 
 DType cache_type(const std::string& word, DType otherwise) {

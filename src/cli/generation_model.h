@@ -4,6 +4,7 @@
 #include <string>
 
 #include "checkpoint/generation_weights.h"
+#include "generate/memory_nodes.h"
 
 namespace cria::cli {
 
@@ -13,15 +14,25 @@ struct LoadedModel {
   DType compute = DType::bf16;
   DType cache = DType::bf16;
 
-  [[nodiscard]] Decoder decoder(ops::Exec& exec) const { return weights.decoder(compute, exec); }
+  [[nodiscard]] Decoder decoder(ops::Exec& exec, Groups* groups) const {
+    return weights.decoder(compute, exec, groups);
+  }
+};
+
+/// What --weights and --dtype say: how weights are held, what is computed beside them, and of which type caches are.
+struct ModelForm {
+  WeightForm weights;
+  DType compute = DType::bf16, cache = DType::bf16;
 };
 
 /// `weights`: "keep" (blocks of few bits stay as they are, all else becomes bf16), "bf16", or a type of blocks such as "q4_0", into
 /// which matrices are rounded while loading; "" is "keep" without a dtype. `dtype`: "fp32", "bf16" or "fp16", "" chooses: fp32
 /// beside blocks. With a dtype and no `weights` they are held plain in it. Throws UsageError for other words.
+ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
+                              const std::string& weights, const std::string& dtype);
+/// A shard's part in that form.
 LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
-                                const std::string& weights, const std::string& dtype,
-                                ThreadPool& pool);
+                                const ModelForm& form, const Shard& shard);
 
 /// Of caches: "int8", a compute type's name, or "" for `otherwise`. Throws UsageError for other words.
 DType cache_type(const std::string& word, DType otherwise);

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/cpu.h"
+#include "base/error.h"
 #include "base/temporary_folder.h"
 #include "base/thread_pool.h"
 
@@ -61,6 +62,45 @@ TEST(Topology, QuotasOfBothVersionsAreRounded) {
   put(fs::path(one.path()) / "cpu" / "cpu.cfs_quota_us", "-1");
   EXPECT_EQ(cgroup_cores(one.path()), std::numeric_limits<int>::max());
   EXPECT_EQ(cgroup_cores(none.path()), std::numeric_limits<int>::max());
+}
+
+TEST(Topology, MemoryNodesHaveTheCpusThatMayBeUsed) {
+  const TemporaryFolder folder;
+  const fs::path at(folder.path());
+  put(at / "online", "0-1,3");
+  put(at / "node0" / "cpulist", "0-1,4");
+  put(at / "node1" / "cpulist", "");
+  put(at / "node3" / "cpulist", "2,3,5-7");
+  const MemoryNodes nodes = memory_nodes(first(8), folder.path());
+  ASSERT_EQ(nodes.count(), 2);
+  EXPECT_TRUE(nodes.real);
+  EXPECT_THAT(nodes.cpus[0], testing::ElementsAre(0, 1, 4));
+  EXPECT_THAT(nodes.cpus[1], testing::ElementsAre(2, 3, 5, 6, 7));
+  // Kept to the CPUs of one node, and with a CPU that no node has.
+  EXPECT_THAT(memory_nodes({5, 6}, folder.path()).cpus,
+              testing::ElementsAre(testing::ElementsAre(5, 6)));
+  EXPECT_THAT(memory_nodes({0, 3, 9}, folder.path()).cpus,
+              testing::ElementsAre(testing::ElementsAre(0, 9), testing::ElementsAre(3)));
+  const TemporaryFolder nothing;
+  EXPECT_THAT(memory_nodes(first(3), nothing.path()).cpus,
+              testing::ElementsAre(testing::ElementsAre(0, 1, 2)));
+  put(at / "online", "0-x");
+  EXPECT_EQ(memory_nodes(first(8), folder.path()).count(), 1);
+}
+
+TEST(Topology, NodesCanBeEmulatedAndSwitchedOff) {
+  const auto with = [](const char* value) {
+    setenv("CRIA_NUMA", value, 1);
+    return memory_nodes_to_use();
+  };
+  EXPECT_EQ(with("1").count(), 1);
+  EXPECT_EQ(with("1").cpus[0], allowed_cpus());
+  const MemoryNodes many = with("37");
+  EXPECT_EQ(many.count(), 37);
+  EXPECT_FALSE(many.real);
+  for (const char* wrong : {"0", "65", "-1", "2x", "two"}) EXPECT_THROW(with(wrong), UsageError);
+  unsetenv("CRIA_NUMA");
+  EXPECT_TRUE(memory_nodes_to_use().real);
 }
 
 TEST(Topology, APinnedThreadMayUseOneCpu) {

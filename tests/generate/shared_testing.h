@@ -67,6 +67,10 @@ struct Case {
   int64_t vocab = 64;
   std::vector<std::vector<int64_t>> stages = {{0, 1, 2, 3}};
   std::optional<DType> packed = {};  // of all matrices, in a model wide enough for blocks
+  [[nodiscard]] bool blocks() const { return packed && is_quantised(*packed); }
+  /// Beside blocks a sum in another order rounds some number of an x to its neighbour, 1 / 127 of its group's largest away, and what
+  /// follows differs by as much. Within a short text of these models that is rare.
+  [[nodiscard]] int64_t long_prompt() const { return blocks() ? 40 : 700; }
   [[nodiscard]] int pp() const { return static_cast<int>(stages.size()); }
   /// The model on one rank.
   [[nodiscard]] Case alone() const {
