@@ -55,7 +55,9 @@ std::vector<bool> owned_params(const ParamArena& arena, const RankGrid& grid) {
 uint64_t bytes_of_shares(const std::vector<Share>& shares) {
   uint64_t bytes = 0;
   for (const Share& s : shares)
-    for (const size_t i : s.params) bytes += bytes_of((*s.arena)[static_cast<int64_t>(i)]).size();
+    for (const size_t i : s.params)
+      bytes += static_cast<uint64_t>(
+          bytes_of(s.arena->dtype(), (*s.arena)[static_cast<int64_t>(i)].elements()));
   return bytes;
 }
 
@@ -94,7 +96,8 @@ void write_share(const std::string& folder, const Share& share, Manifest& manife
   }
   const std::string path = join_path(folder, share.file);
   const auto writer = make_safetensors_writer(path, infos, {{"format", "pt"}});
-  for (const size_t i : share.params) writer->write(bytes_of(arena[static_cast<int64_t>(i)]));
+  for (const size_t i : share.params)
+    arena.for_bytes(static_cast<int64_t>(i), [&](auto bytes) { writer->write(bytes); });
   writer->commit();
   manifest.files[share.file] = sums_of(MappedFile(path).bytes(), pool);
 }

@@ -280,16 +280,13 @@ WeightRows rows_of(const ParamArena& weights) {
     rows.tensors.push_back({p.name, weights.dtype(), p.shape});
   rows.read = [&weights](size_t i, int64_t begin, int64_t count, DType dtype,
                          std::span<std::byte> out) {
-    const ConstView from = weights[static_cast<int64_t>(i)].row_range(begin, count);
-    const std::span<const std::byte> bytes(
-        static_cast<const std::byte*>(from.data),
-        static_cast<size_t>(bytes_of(from.dtype, from.elements())));
-    if (dtype == from.dtype) {
-      std::copy(bytes.begin(), bytes.end(), out.begin());
-      return;
-    }
-    std::vector<float> wide(static_cast<size_t>(from.elements()));
-    to_f32(from.dtype, bytes, wide);
+    const auto number = static_cast<int64_t>(i);
+    if (dtype == weights.dtype()) return weights.read_rows(number, begin, out);
+    const int64_t elements = count * weights[number].cols;
+    std::vector<std::byte> stored(static_cast<size_t>(bytes_of(weights.dtype(), elements)));
+    weights.read_rows(number, begin, stored);
+    std::vector<float> wide(static_cast<size_t>(elements));
+    to_f32(weights.dtype(), stored, wide);
     from_f32(wide, dtype, out);
   };
   return rows;

@@ -85,9 +85,16 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
   const std::vector<size_t> places = find_all(source, weights.config(), params);
   for_runs(params, pool, [&](size_t i, int64_t begin, int64_t count) {
     const Param& p = params[i];
-    const View rows = weights[static_cast<int64_t>(i)].row_range(begin, count);
-    source.read_box(places[i], p.first_row() + begin, count, p.begin.back(), p.cols(), rows.dtype,
-                    bytes_of(rows));
+    const auto read = [&](std::span<std::byte> out) {
+      source.read_box(places[i], p.first_row() + begin, count, p.begin.back(), p.cols(),
+                      weights.dtype(), out);
+    };
+    if (weights.memory() == nullptr)
+      return read(bytes_of(weights[static_cast<int64_t>(i)].row_range(begin, count)));
+    thread_local std::vector<std::byte> rows;
+    rows.resize(static_cast<size_t>(bytes_of(weights.dtype(), count * p.cols())));
+    read(rows);
+    weights.write_rows(static_cast<int64_t>(i), begin, rows);
   });
 }
 

@@ -44,8 +44,19 @@ std::string load_checkpoint(const std::string& folder, CheckpointContent& conten
   const CheckpointFiles files(folder);
   files.verify_other_files();
   std::vector<CheckpointFiles::Wanted> wanted;
-  for (const auto& [group, arena] : content.groups) want_group(files, group, *arena, wanted);
   ThreadPool pool;
+  for (const auto& [group, arena] : content.groups) {
+    if (arena->memory() == nullptr) {
+      want_group(files, group, *arena, wanted);
+      continue;
+    }
+    // By the host, one group after another.
+    ParamArena host = arena->empty_like(nullptr);
+    std::vector<CheckpointFiles::Wanted> of_host;
+    want_group(files, group, host, of_host);
+    files.read(of_host, pool);
+    arena->assign(host);
+  }
   files.read(wanted, pool);
   return content.state_json = files.manifest().state_json;
 }

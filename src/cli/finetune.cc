@@ -11,7 +11,7 @@
 #include "checkpoint/convert.h"
 #include "cli/check_training.h"
 #include "cli/commands.h"
-#include "cli/default_dtype.h"
+#include "cli/device_choice.h"
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "cli/unfinished.h"
@@ -32,7 +32,7 @@ namespace {
 struct FinetuneFlags {
   std::string model, data, eval_data, output = "output/finetune", config_path, src_strategy,
                                       vocab_file, pad, storage = "fp32", dtype, optimizer = "AdamW",
-                                      schedule = "cosine", export_dtype = "bf16";
+                                      schedule = "cosine", export_dtype = "bf16", device = "cpu";
   int64_t seq_length = 1024, threads = 0, seed = 0;
   std::optional<int64_t> total_steps;
   bool resume = false, recompute = false, overwrite = false;
@@ -70,7 +70,9 @@ void declare(Flags& flags, FinetuneFlags& f) {
   flags.number("weight_decay", f.train.optimizer.weight_decay, "of matrices");
   flags.number("max_grad_norm", f.train.optimizer.max_grad_norm, "0: no clipping");
   flags.text("dtype", f.dtype,
-             "compute type: fp32 or bf16; by default bf16 where the processor has it, else fp32");
+             "compute type: fp32 or bf16; by default bf16 on a GPU and where the processor has it, "
+             "else fp32");
+  flags.text("device", f.device, kDeviceHelp);
   flags.text("storage", f.storage,
              "of the weights while training: fp32, bf16 or fp16, 16-bit ones with an exact master");
   flags.text("export_dtype", f.export_dtype, "of the model written at the end");
@@ -173,12 +175,12 @@ void export_model(const TrainState& state, const LlamaConfig& config, const Fine
   if (vocabulary) write_hugging_face_tokenizer(*vocabulary, options.output);
 }
 
-void check_flags(FinetuneFlags& f) {
+void check_flags(FinetuneFlags& f, const ops::Device* device) {
   require(f.seq_length >= 2 && f.seq_length <= 1 << 24,
           "finetune: --seq_length is {}, expected 2 or more", f.seq_length);
   require(f.seed >= 0 && f.threads >= 0 && f.threads <= 4096,
           "finetune: --seed and --threads must be 0 or more");
-  f.train.compute = f.dtype.empty() ? fastest_dtype() : parse_dtype(f.dtype, "--dtype");
+  f.train.compute = f.dtype.empty() ? fastest_dtype(device) : parse_dtype(f.dtype, "--dtype");
   f.train.recompute = f.recompute ? Recompute::full : Recompute::none;
   f.train.seed = static_cast<uint64_t>(f.seed);
   f.train.checkpoint_root = join_path(f.output, "checkpoint");
@@ -191,7 +193,8 @@ void check_flags(FinetuneFlags& f) {
 }
 
 /// Before anything is written or allocated. Throws Error(memory).
-void check_fits(const FinetuneFlags& f, const LlamaConfig& config, int threads) {
+void check_fits(const FinetuneFlags& f, const LlamaConfig& config, int threads,
+                ops::Device* device) {
   TrainingRun run;
   run.config = config;
   run.storage = parse_dtype(f.storage, "--storage");
@@ -203,7 +206,8 @@ void check_fits(const FinetuneFlags& f, const LlamaConfig& config, int threads) 
   run.recompute = [policy = f.train.recompute](const StageRuns&) { return policy; };
   run.threads = threads;
   run.evaluates = !f.eval_data.empty();
-  check_memory(rank_memory(run, 0).items, available_memory(), [&] {
+  const int64_t available = device != nullptr ? device->available() : available_memory();
+  check_memory(rank_memory(run, 0).items, available, [&] {
     std::string hint = f.recompute ? "" : "--recompute, ";
     if (run.storage == DType::f32) hint += "--storage bf16, ";
     return hint + "a smaller --batch_size or --seq_length, or several ranks (run_llama3)";
@@ -221,7 +225,8 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
               "--seq_length 128 --lr 2e-4");
   declare(flags, f);
   if (!flags.parse(arguments)) return 0;
-  check_flags(f);
+  const std::unique_ptr<ops::Device> device = open_device(f.device);
+  check_flags(f, device.get());
 
   const OpenedModel opened = open_model(f.model, f.config_path, f.src_strategy);
   const WeightSource& weights = opened.source;
@@ -230,7 +235,7 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
           "{}: --seq_length {} is more than the model's context of {}", name, f.seq_length,
           config.max_position_embeddings);
   ThreadPool pool(static_cast<int>(f.threads));
-  check_fits(f, config, pool.threads());
+  check_fits(f, config, pool.threads(), device.get());
   const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(weights.tokenizer_path())
                                                : std::optional(load_vocabulary(f.vocab_file));
   std::unique_ptr<Tokenizer> tokenizer;
@@ -244,8 +249,9 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
     held_back.emplace(open_records(records_of(f.eval_data, "eval", f, tokenizer.get(), output), f,
                                    config, tokenizer.get(), false));
 
-  ops::Exec exec{pool};
-  TrainState state(config, parse_dtype(f.storage, "--storage"), f.train.optimizer.master_weights);
+  ops::Exec exec{.pool = pool, .device = device.get()};
+  TrainState state(config, parse_dtype(f.storage, "--storage"), f.train.optimizer.master_weights,
+                   whole_model(config), {}, device.get());
   load_parameters(weights, state.weights, pool);
   state.start(exec);
   DatasetSource source(data, f.seq_length);

@@ -11,6 +11,7 @@
 #include "checkpoint/convert.h"
 #include "cli/check_training.h"
 #include "cli/commands.h"
+#include "cli/device_choice.h"
 #include "cli/open_model.h"
 #include "formats/safetensors.h"
 #include "train/trainer.h"
@@ -90,9 +91,11 @@ class Output {
   }
   void add_parameters(const std::string& prefix, const ParamArena& arena) {
     for (size_t i = 0; i < arena.params().size(); ++i) {
-      const ConstView v = arena[static_cast<int64_t>(i)];
-      add(prefix + arena.params()[i].name, arena.params()[i].shape,
-          {static_cast<const float*>(v.data), static_cast<size_t>(v.elements())});
+      const Param& p = arena.params()[i];
+      std::vector<float> values(static_cast<size_t>(p.elements()));
+      arena.read_rows(static_cast<int64_t>(i), 0, std::as_writable_bytes(std::span(values)));
+      infos_.push_back({prefix + p.name, DType::f32, p.shape});
+      values_.push_back(std::move(values));
     }
   }
   void save(const std::string& path) const {
@@ -110,8 +113,9 @@ void probe_once(const LlamaConfig& config, const ParamArena& weights, DType comp
                 const ProbeInput& in, bool grads, ops::Exec& exec, Output& out) {
   const Samples samples = samples_of(in, 0);
   Trainee trainee(config, weights, compute, Recompute::none, exec);
-  Tensor logits(DType::f32, samples.tokens(), config.vocab_size);
+  Tensor logits(DType::f32, samples.tokens(), config.vocab_size, exec.device);
   trainee.logits(samples.batch(), logits);
+  if (exec.device != nullptr) logits = logits.copy_to(nullptr);
   out.add("logits", {in.rows(), in.length(), config.vocab_size}, logits.span<float>());
   if (in.labels.empty()) {
     require(!grads, "probe: --grads needs labels in the input");
@@ -119,7 +123,7 @@ void probe_once(const LlamaConfig& config, const ParamArena& weights, DType comp
   }
   std::vector<float> token_loss(static_cast<size_t>(samples.tokens()));
   const auto trained = static_cast<double>(std::max<int64_t>(1, samples.trained()));
-  ParamArena gradients(config, DType::f32);
+  ParamArena gradients(config, DType::f32, whole_model(config), {}, exec.device);
   if (grads) {
     trainee.forward_backward(samples.batch(), static_cast<float>(1 / trained), token_loss,
                              gradients, true);
@@ -181,7 +185,7 @@ void probe_training(const LlamaConfig& config, TrainState& state, TrainSettings 
 
 int probe(const std::string& name, const std::vector<std::string>& arguments) {
   std::string model, input, output, dtype = "fp32", config_path, src_strategy, optimizer = "AdamW",
-                                    schedule = "CosineWithWarmUpLR";
+                                    schedule = "CosineWithWarmUpLR", device_word = "cpu";
   bool grads = false, train = false;
   int64_t threads = 0;
   std::optional<int64_t> total_steps;
@@ -198,6 +202,7 @@ int probe(const std::string& name, const std::vector<std::string>& arguments) {
              "safetensors with input_ids and labels, I64 [B,T], or [steps,B,T] with --train");
   flags.text("output", output, "safetensors, all F32");
   flags.text("dtype", dtype, "compute type: fp32 or bf16");
+  flags.text("device", device_word, kDeviceHelp);
   flags.text("config", config_path, "config.json, where the weights carry none");
   flags.text("src_strategy", src_strategy, kSrcStrategyHelp);
   flags.boolean("grads", grads, "gradients of the loss too");
@@ -229,16 +234,17 @@ int probe(const std::string& name, const std::vector<std::string>& arguments) {
   const LlamaConfig& config = opened.config;
   const ProbeInput in = read_input(input, train ? 3 : 2, config.vocab_size);
   ThreadPool pool(static_cast<int>(threads));
-  ops::Exec exec{pool};
+  const std::unique_ptr<ops::Device> device = open_device(device_word);
+  ops::Exec exec{.pool = pool, .device = device.get()};
   Output out;
   if (train) {
     settings.schedule.total_steps = total_steps.value_or(in.steps());
-    TrainState state(config, DType::f32, true);
+    TrainState state(config, DType::f32, true, whole_model(config), {}, device.get());
     load_parameters(source, state.weights, pool);
     probe_training(config, state, settings, in, exec, out);
   } else {
     // fp32: weights are widened; bf16: they are rounded to what the products see.
-    ParamArena weights(config, settings.compute);
+    ParamArena weights(config, settings.compute, whole_model(config), {}, device.get());
     load_parameters(source, weights, pool);
     probe_once(config, weights, settings.compute, in, grads, exec, out);
   }

@@ -1,6 +1,8 @@
 #include "model/params.h"
 
 #include <algorithm>
+#include <cstring>
+#include <mutex>
 #include <optional>
 #include <string_view>
 
@@ -120,7 +122,7 @@ ParamIndex::ParamIndex(const LlamaConfig& config, const ModelPart& part)
 }
 
 ParamArena::ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& part,
-                       const OptimizerShard& shard)
+                       const OptimizerShard& shard, Memory* memory)
     : config_(config),
       part_(part),
       params_(part_params(config, part, shard)),
@@ -128,10 +130,72 @@ ParamArena::ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& 
   offsets_.reserve(params_.size() + 1);
   offsets_.push_back(0);
   for (const Param& p : params_) offsets_.push_back(offsets_.back() + p.elements());
-  memory_ = Tensor(dtype, 1, offsets_.back());
+  memory_ = Tensor(dtype, 1, offsets_.back(), memory);
 }
 
 ParamArena ParamArena::copy_to(Memory* memory) const { return {*this, memory_.copy_to(memory)}; }
+ParamArena ParamArena::empty_like(Memory* memory) const {
+  return {*this, Tensor(dtype(), memory_.rows(), memory_.cols(), memory)};
+}
+
+namespace {
+
+// A device takes one call at a time.
+std::mutex g_transfers;
+
+}  // namespace
+
+void ParamArena::read_rows(int64_t i, int64_t first, std::span<std::byte> out) const {
+  const void* const from = (*this)[i].at(first, 0);
+  if (memory() == nullptr) {
+    std::memcpy(out.data(), from, out.size());
+    return;
+  }
+  const std::lock_guard lock(g_transfers);
+  memory()->read(out.data(), from, out.size());
+}
+
+void ParamArena::write_rows(int64_t i, int64_t first, std::span<const std::byte> rows) {
+  void* const to = (*this)[i].at(first, 0);
+  if (memory() == nullptr) {
+    std::memcpy(to, rows.data(), rows.size());
+    return;
+  }
+  const std::lock_guard lock(g_transfers);
+  memory()->write(to, rows.data(), rows.size());
+}
+
+void ParamArena::for_bytes(int64_t i,
+                           const std::function<void(std::span<const std::byte>)>& use) const {
+  const ConstView all = (*this)[i];
+  if (memory() == nullptr) return use(bytes_of(all));
+  constexpr int64_t kPiece = 16 << 20;
+  const int64_t row_bytes = bytes_of(all.dtype, all.cols);
+  const int64_t rows = std::clamp<int64_t>(kPiece / row_bytes, 1, all.rows);
+  std::vector<std::byte> piece(static_cast<size_t>(rows * row_bytes));
+  for (int64_t r = 0; r < all.rows; r += rows) {
+    const std::span<std::byte> out =
+        std::span(piece).first(static_cast<size_t>(std::min(rows, all.rows - r) * row_bytes));
+    read_rows(i, r, out);
+    use(out);
+  }
+}
+
+void ParamArena::assign(const ParamArena& other) {
+  check(dtype() == other.dtype() && size_bytes() == other.size_bytes(), "the tables are the same");
+  check(memory() == nullptr || other.memory() == nullptr, "one of the two is the host's");
+  void* const to = all().data;
+  const void* const from = other.all().data;
+  if (memory() != nullptr) {
+    const std::lock_guard lock(g_transfers);
+    memory()->write(to, from, size_bytes());
+  } else if (other.memory() != nullptr) {
+    const std::lock_guard lock(g_transfers);
+    other.memory()->read(to, from, size_bytes());
+  } else {
+    std::memcpy(to, from, size_bytes());
+  }
+}
 
 template <class V>
 V ParamArena::window(V memory, int64_t i, int64_t count) const {

@@ -2,7 +2,10 @@
 // are loops over it; no second list exists.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -80,10 +83,13 @@ class ParamArena {
  public:
   ParamArena(const LlamaConfig& config, DType dtype)
       : ParamArena(config, dtype, whole_model(config)) {}
+  /// `memory`: a device's, which outlives the arena; null: the host's.
   ParamArena(const LlamaConfig& config, DType dtype, const ModelPart& part,
-             const OptimizerShard& shard = {});
+             const OptimizerShard& shard = {}, Memory* memory = nullptr);
   /// The same in a device's memory, or from there in the host's (null).
   [[nodiscard]] ParamArena copy_to(Memory* memory) const;
+  /// The same table with zeros as values.
+  [[nodiscard]] ParamArena empty_like(Memory* memory) const;
 
   [[nodiscard]] const LlamaConfig& config() const { return config_; }  // of the whole model
   [[nodiscard]] const ModelPart& part() const { return part_; }
@@ -91,6 +97,16 @@ class ParamArena {
   [[nodiscard]] const ParamIndex& index() const { return index_; }
   [[nodiscard]] DType dtype() const { return memory_.dtype(); }
   [[nodiscard]] size_t size_bytes() const { return memory_.size_bytes(); }
+  /// Where it lies; null: in the host's memory. Only then may the host follow a View's pointer.
+  [[nodiscard]] Memory* memory() const { return memory_.memory(); }
+  /// Rows from `first` on of parameter i, as many as the bytes are, from and to the host's memory, wherever the arena lies.
+  /// Any thread may call them.
+  void read_rows(int64_t i, int64_t first, std::span<std::byte> out) const;
+  void write_rows(int64_t i, int64_t first, std::span<const std::byte> rows);
+  /// All values of parameter i in order: at once where the host can read them, else in pieces of some MiB.
+  void for_bytes(int64_t i, const std::function<void(std::span<const std::byte>)>& use) const;
+  /// The values of another arena of the same table and dtype; one of the two may be on a device.
+  void assign(const ParamArena& other);
   /// [rows, cols] of parameter i.
   [[nodiscard]] View operator[](int64_t i) { return window<View>(memory_.view(), i, 1); }
   [[nodiscard]] ConstView operator[](int64_t i) const {

@@ -17,7 +17,7 @@ struct CudaLibrary {
   int version;  // kCudaLibraryVersion
   std::unique_ptr<Device> (*open)(int number);
 };
-constexpr int kCudaLibraryVersion = 1;
+constexpr int kCudaLibraryVersion = 2;
 /// Its only symbol: const CudaLibrary* cria_cuda_library().
 constexpr const char* kCudaLibrarySymbol = "cria_cuda_library";
 

@@ -26,6 +26,8 @@ class Device : public Memory {
  public:
   /// Returns when all ops before have run; throws Error(bug) when one has failed.
   virtual void wait() = 0;
+  /// Bytes that can still be allocated.
+  [[nodiscard]] virtual int64_t available() = 0;
 
   virtual void convert(ConstView from, View to) = 0;
   virtual void add(View x, ConstView y) = 0;

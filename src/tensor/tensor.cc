@@ -63,7 +63,7 @@ void internal::Unmap::operator()(std::byte* p) const {
 Tensor Tensor::copy_to(Memory* memory) const {
   Tensor copy(dtype_, rows_, cols_, memory);
   if (size_bytes() == 0) return copy;
-  Memory* const mine = data_.get_deleter().memory;
+  Memory* const mine = this->memory();
   std::byte* const to = copy.data_.get();
   if (mine == memory && mine != nullptr) {
     mine->copy(to, data_.get(), size_bytes());

@@ -85,6 +85,8 @@ class Tensor {
   [[nodiscard]] DType dtype() const { return dtype_; }
   [[nodiscard]] int64_t rows() const { return rows_; }
   [[nodiscard]] int64_t cols() const { return cols_; }
+  /// Where it lies; null: in the host's.
+  [[nodiscard]] Memory* memory() const { return data_.get_deleter().memory; }
   [[nodiscard]] size_t size_bytes() const {
     return static_cast<size_t>(bytes_of(dtype_, rows_ * cols_));
   }
@@ -99,7 +101,7 @@ class Tensor {
     return {reinterpret_cast<const T*>(data_.get()), static_cast<size_t>(rows_ * cols_)};
   }
   /// In the same memory.
-  [[nodiscard]] Tensor clone() const { return copy_to(data_.get_deleter().memory); }
+  [[nodiscard]] Tensor clone() const { return copy_to(memory()); }
   /// A copy in another memory; null: the host's.
   [[nodiscard]] Tensor copy_to(Memory* memory) const;
 

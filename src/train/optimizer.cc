@@ -36,13 +36,14 @@ void parse_optimizer(std::string_view name, OptimizerSettings& settings) {
 }
 
 TrainState::TrainState(const LlamaConfig& config, DType storage, bool master_weights,
-                       const ModelPart& part, const OptimizerShard& cut)
+                       const ModelPart& part, const OptimizerShard& cut, Memory* memory)
     : shard(cut),
-      weights(config, storage, part, cut.of_weights()),
-      m(config, DType::f32, part, cut),
-      v(config, DType::f32, part, cut) {
-  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16, part, cut);
-  if (master_weights && storage == DType::f16) master.emplace(config, DType::f32, part, cut);
+      weights(config, storage, part, cut.of_weights(), memory),
+      m(config, DType::f32, part, cut, memory),
+      v(config, DType::f32, part, cut, memory) {
+  if (master_weights && storage == DType::bf16) low.emplace(config, DType::i16, part, cut, memory);
+  if (master_weights && storage == DType::f16)
+    master.emplace(config, DType::f32, part, cut, memory);
 }
 
 void TrainState::start(ops::Exec& exec) {

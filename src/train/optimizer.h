@@ -29,8 +29,9 @@ void parse_optimizer(std::string_view name, OptimizerSettings& settings);
 struct TrainState {
   TrainState(const LlamaConfig& config, DType storage, bool master_weights)
       : TrainState(config, storage, master_weights, whole_model(config), {}) {}
+  /// `memory`: a device's, which outlives the state; null: the host's.
   TrainState(const LlamaConfig& config, DType storage, bool master_weights, const ModelPart& part,
-             const OptimizerShard& shard);
+             const OptimizerShard& shard, Memory* memory = nullptr);
   /// After the weights were filled: makes master copies equal to them, moments zero.
   void start(ops::Exec& exec);
 

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "ops/device.h"
 
 namespace cria {
 ModelPart part_of(const LlamaConfig& config, const RankGrid& grid,
@@ -45,9 +46,11 @@ struct Pipeline::Chunk {
 Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, DType compute,
                    const RecomputePolicy& recompute, Groups& groups, const ops::Exec& exec)
     : groups_(groups),
-      rope_(weights.config()),
+      rope_(weights.config(), exec.device),
       layers_(weights, &groups.shard),
-      workspace_(local_config(weights.config(), weights.part()), compute) {
+      workspace_(local_config(weights.config(), weights.part()), compute, exec.device) {
+  require(exec.device == nullptr || groups.world.alone(),
+          "several ranks train on processors only, not yet on GPUs; try: one rank");
   const Stage::Shared shared{.weights = weights,
                              .layers = layers_,
                              .workspace = workspace_,

@@ -34,7 +34,7 @@ struct TrainSettings {
   std::string checkpoint_root;
   int64_t save_every = 0;  // batches; 0: only at the end
   bool save_at_end = true;
-  /// Checkpoints are written while the next step runs up to its update, which waits for them.
+  /// Checkpoints are written while the next step runs up to its update, which waits for them. Not on a device.
   bool async_save = false;
   int keep = 5;
   /// The recipe's sums: each micro batch's loss is a mean of its own, their gradients are added up (divided by their number in a

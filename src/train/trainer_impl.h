@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/device.h"
 #include "train/data_parallel.h"
 #include "train/gradient_sums.h"
 #include "train/stop_signals.h"
@@ -46,7 +47,7 @@ struct Trainer::Impl {
         exec(e),
         reporter(r),
         pipeline(s.weights, t.pipeline, t.compute, t.recompute, g, e),
-        grads(config, DType::f32, s.weights.part(), s.shard.of_gradients()),
+        grads(config, DType::f32, s.weights.part(), s.shard.of_gradients(), e.device),
         loss_scale(t.loss_scale),
         micros(static_cast<size_t>(t.gradient_accumulation_steps)),
         stragglers(g.grid, t.compare_times_every) {
@@ -55,7 +56,7 @@ struct Trainer::Impl {
     const bool several = t.gradient_accumulation_steps > 1 || g.grid.dp > 1;
     if (grads.index().shared() && several) {
       const View table = grads[grads.index().embed_tokens()];
-      entrance = Tensor(DType::f32, table.rows, table.cols);
+      entrance = Tensor(DType::f32, table.rows, table.cols, e.device);
     }
   }
 

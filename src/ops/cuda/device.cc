@@ -47,6 +47,11 @@ class CudaDevice : public ops::Device {
     move(to, from, size, cudaMemcpyDeviceToDevice);
   }
   void wait() override { stream_.wait(); }
+  [[nodiscard]] int64_t available() override {
+    size_t free = 0, all = 0;
+    cuda_check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
+    return static_cast<int64_t>(free);
+  }
 
   void convert(ConstView from, View to) override { cuda::convert(op(), from, to); }
   void add(View x, ConstView y) override { cuda::add(op(), x, y); }

@@ -116,6 +116,11 @@ const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "out of memory" : "fake error";
 }
 
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  *total = cria::kRegion;
+  *free = device.left < 0 ? cria::kRegion : static_cast<size_t>(device.left);
+  return cudaSuccess;
+}
 cudaError_t cudaMalloc(void** pointer, size_t size) {
   using namespace cria;
   if (size == 0) return cudaErrorInvalidValue;

@@ -35,6 +35,7 @@ cudaError_t cudaSetDevice(int device);
 cudaError_t cudaDeviceGetAttribute(int* value, enum cudaDeviceAttr attribute, int device);
 const char* cudaGetErrorString(cudaError_t error);
 cudaError_t cudaMalloc(void** pointer, size_t size);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
 cudaError_t cudaFree(void* pointer);
 cudaError_t cudaMallocHost(void** pointer, size_t size);
 cudaError_t cudaFreeHost(void* pointer);
