@@ -10,12 +10,13 @@ namespace {
 
 std::variant<ParamArena, PackedWeights> load(const WeightSource& source, const LlamaConfig& config,
                                              const ModelPart& part, const WeightForm& form,
-                                             ThreadPool& pool) {
+                                             ThreadPool& pool, Memory* memory) {
   if (form.packed.empty()) {
-    ParamArena plain(config, form.plain, part);
+    ParamArena plain(config, form.plain, part, {}, memory);
     load_parameters(source, plain, pool);
     return plain;
   }
+  check(memory == nullptr, "packed weights lie in the host's memory");
   PackedWeights packed(config, part, form.packed);
   load_parameters(source, packed, pool);
   return packed;
@@ -60,8 +61,8 @@ int64_t weight_bytes(const LlamaConfig& config, const ModelPart& part, const Wei
 
 GenerationWeights::GenerationWeights(const WeightSource& source, const LlamaConfig& config,
                                      const ModelPart& part, const WeightForm& form,
-                                     ThreadPool& pool)
-    : weights_(load(source, config, part, form, pool)) {}
+                                     ThreadPool& pool, Memory* memory)
+    : weights_(load(source, config, part, form, pool, memory)) {}
 
 size_t GenerationWeights::size_bytes() const {
   return std::visit([](const auto& weights) { return weights.size_bytes(); }, weights_);

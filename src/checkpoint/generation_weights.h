@@ -34,9 +34,9 @@ int64_t weight_bytes(const LlamaConfig& config, const ModelPart& part, const Wei
 
 class GenerationWeights {
  public:
-  /// Throws as load_parameters() and PackedWeights do.
+  /// `memory`: a device's for an arena, null for the host's. Throws as load_parameters() and PackedWeights do.
   GenerationWeights(const WeightSource& source, const LlamaConfig& config, const ModelPart& part,
-                    const WeightForm& form, ThreadPool& pool);
+                    const WeightForm& form, ThreadPool& pool, Memory* memory = nullptr);
 
   [[nodiscard]] size_t size_bytes() const;
   /// `compute` is the dtype of activations. `groups` as for Decoder. The weights outlive the decoder.

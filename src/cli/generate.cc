@@ -7,6 +7,7 @@
 #include "base/flags.h"
 #include "base/thread_pool.h"
 #include "cli/commands.h"
+#include "cli/device_choice.h"
 #include "cli/generation_model.h"
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
@@ -33,8 +34,8 @@ std::vector<int32_t> parse_ids(const std::string& text, const char* flag) {
 }
 
 struct GenerateFlags {
-  std::string model, dtype, weights, cache, config_path, src_strategy, eos, vocab_file,
-      prompt_template;
+  std::string model, dtype, weights, cache, device = "cpu", config_path, src_strategy, eos,
+                                            vocab_file, prompt_template;
   std::vector<std::string> prompts, token_ids;
   bool json = false, stream = true, allow_special = false;
   std::optional<bool> add_bos;
@@ -56,6 +57,7 @@ void declare(Flags& flags, GenerateFlags& f) {
              "q4_0, ...: "
              "rounded while loading; by default keep without --dtype, else the compute type");
   flags.text("cache_dtype", f.cache, kCacheHelp);
+  flags.text("device", f.device, kDeviceHelp);
   flags.text("config", f.config_path, "config.json, where the weights carry none");
   flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
   flags.text("eos_ids", f.eos,
@@ -160,14 +162,18 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
     f.settings.eos_ids = f.eos == "none" ? std::vector<int32_t>() : parse_ids(f.eos, "eos_ids");
 
   ThreadPool pool(static_cast<int>(f.threads));
-  const ModelForm form = form_for_generation(source, config, f.weights, f.dtype);
+  const std::unique_ptr<ops::Device> device = open_device(f.device);
+  const ModelForm form = device != nullptr
+                             ? form_for_device(f.weights, f.dtype, f.cache)
+                             : form_for_generation(source, config, f.weights, f.dtype);
   f.settings.compute = form.compute;
   f.settings.cache = cache_type(f.cache, form.cache);
   const Question question = question_of(f, source, name);
   const MemoryNodes nodes = memory_nodes_to_use();
-  run_shards(shards_for(config, form.weights.packed, nodes), nodes, pool, [&](const Shard& shard) {
-    ops::Exec exec{shard.pool};
-    const LoadedModel model = load_for_generation(source, config, form, shard);
+  const int shards = device != nullptr ? 1 : shards_for(config, form.weights.packed, nodes);
+  run_shards(shards, nodes, pool, [&](const Shard& shard) {
+    ops::Exec exec{.pool = shard.pool, .device = device.get()};
+    const LoadedModel model = load_for_generation(source, config, form, shard, device.get());
     Decoder decoder = model.decoder(exec, shard.groups);
     GenerateSettings settings = f.settings;
     settings.groups = shard.groups;

@@ -22,10 +22,21 @@ ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& con
   return {std::move(form), compute, cache};
 }
 
+ModelForm form_for_device(const std::string& weights, const std::string& dtype,
+                          const std::string& cache) {
+  require(weights.empty(),
+          "--weights {}: packed weights are multiplied by processors only; try: --dtype",
+          escaped(weights));
+  const DType compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
+  const DType cached = cache_type(cache, compute);
+  require(cached != DType::i8, "--cache_dtype int8 is for processors only; try: bf16");
+  return {{.packed = {}, .plain = compute}, compute, cached};
+}
+
 LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
-                                const ModelForm& form, const Shard& shard) {
+                                const ModelForm& form, const Shard& shard, Memory* memory) {
   // A shard has slices of all parameters, in the whole model's order: so have the types.
-  return {GenerationWeights(source, config, shard.part(config), form.weights, shard.pool),
+  return {GenerationWeights(source, config, shard.part(config), form.weights, shard.pool, memory),
           form.compute, form.cache};
 }
 

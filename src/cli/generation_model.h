@@ -30,9 +30,13 @@ struct ModelForm {
 /// beside blocks. With a dtype and no `weights` they are held plain in it. Throws UsageError for other words.
 ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
                               const std::string& weights, const std::string& dtype);
-/// A shard's part in that form.
+/// The same on a GPU, where weights are plain and caches not of 8 bits. Throws UsageError for what asks otherwise.
+ModelForm form_for_device(const std::string& weights, const std::string& dtype,
+                          const std::string& cache);
+/// A shard's part in that form; `memory`: a device's, or null.
 LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
-                                const ModelForm& form, const Shard& shard);
+                                const ModelForm& form, const Shard& shard,
+                                Memory* memory = nullptr);
 
 /// Of caches: "int8", a compute type's name, or "" for `otherwise`. Throws UsageError for other words.
 DType cache_type(const std::string& word, DType otherwise);

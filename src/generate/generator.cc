@@ -40,16 +40,16 @@ class Run {
       : settings_(settings), decoder_(decoder), on_token_(on_token) {}
 
   void prefill(size_t prompt, const std::vector<int32_t>& ids, int64_t limit) {
-    auto sequence = std::make_unique<Sequence>(
-        Sequence{prompt,
-                 KvCache(decoder_.local(), settings_.cache.value_or(settings_.compute)),
-                 Sampler(settings_.sampling, settings_.eos_ids),
-                 ids,
-                 limit,
-                 {}});
-    Tensor logits(DType::f32, 1, decoder_.config().vocab_size);
+    auto sequence = std::make_unique<Sequence>(Sequence{
+        prompt,
+        KvCache(decoder_.local(), settings_.cache.value_or(settings_.compute), decoder_.memory()),
+        Sampler(settings_.sampling, settings_.eos_ids),
+        ids,
+        limit,
+        {}});
+    Tensor logits(DType::f32, 1, decoder_.config().vocab_size, decoder_.memory());
     decoder_.prefill(ids, sequence->cache, logits);
-    int32_t token = choose(*sequence, logits.span<float>());
+    int32_t token = choose(*sequence, row(logits, 0));
     agree({&token, 1});
     take(*sequence, token);
     if (running(*sequence)) {
@@ -60,7 +60,7 @@ class Run {
   }
 
   void decode_all() {
-    Tensor logits(DType::f32, std::ssize(active_), decoder_.config().vocab_size);
+    Tensor logits(DType::f32, std::ssize(active_), decoder_.config().vocab_size, decoder_.memory());
     while (!active_.empty()) {
       std::vector<int32_t> last;
       std::vector<KvCache*> caches;
@@ -72,8 +72,7 @@ class Run {
       decoder_.step(last, caches, logits.view().row_range(0, rows));
       std::vector<int32_t>& next = last;
       for (int64_t r = 0; r < rows; ++r)
-        next[static_cast<size_t>(r)] =
-            choose(*active_[static_cast<size_t>(r)], logits.view().row<float>(r));
+        next[static_cast<size_t>(r)] = choose(*active_[static_cast<size_t>(r)], row(logits, r));
       agree(next);
       for (size_t r = 0; r < next.size(); ++r) take(*active_[r], next[r]);
       const auto done = std::stable_partition(active_.begin(), active_.end(),
@@ -89,6 +88,14 @@ class Run {
   }
 
  private:
+  /// A row of logits that the host may read and change, until the next one is asked for.
+  [[nodiscard]] std::span<float> row(Tensor& logits, int64_t r) {
+    const View view = logits.view();
+    if (logits.memory() == nullptr) return view.row<float>(r);
+    row_.resize(static_cast<size_t>(view.cols));
+    logits.memory()->read(row_.data(), view.at(r, 0), row_.size() * sizeof(float));
+    return row_;
+  }
   [[nodiscard]] int32_t choose(Sequence& s, std::span<float> logits) const {
     const Groups* const groups = settings_.groups;
     const bool decides = groups == nullptr || groups->grid.tp_index() == 0;
@@ -120,6 +127,7 @@ class Run {
   Decoder& decoder_;
   const TokenCall& on_token_;
   std::vector<std::unique_ptr<Sequence>> active_, finished_;
+  std::vector<float> row_;  // of logits that lie on a device
 };
 
 }  // namespace

@@ -110,6 +110,8 @@ class Decoder {
   ~Decoder();
   Decoder(Decoder&&) noexcept;
 
+  /// Where caches and logits lie; null: in the host's memory.
+  [[nodiscard]] Memory* memory() const;
   /// Whether this rank gets logits. On others they are left as they are.
   [[nodiscard]] bool has_head() const;
   /// Appends a prompt (or a part of one) to its cache; logits [1, vocab] f32 after its last token, or an empty View.

@@ -93,7 +93,8 @@ TrainResult Trainer::run(const ExtraSave& extra_save) {
     const bool due =
         t.settings.save_every > 0 && t.batches_done >= last_saved + t.settings.save_every;
     if (due || result.stopped_by_signal || t.save_asked) {
-      t.save(t.settings.async_save && t.exec.device == nullptr);  // a device takes one call at a time
+      t.save(t.settings.async_save &&
+             t.exec.device == nullptr);  // a device takes one call at a time
       last_saved = t.batches_done;
     }
     if (result.stopped_by_signal) break;

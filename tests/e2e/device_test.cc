@@ -33,7 +33,8 @@ std::vector<float> values(const TensorReader& file, size_t i) {
 
 // Every tensor of the comparison tool: logits, losses and gradients in f32 from sums of some hundred terms.
 TEST_F(OnDevice, ProbeGivesTheProcessorsNumbers) {
-  const std::string words = "probe --model {i}/tiny --input {i}/probe.safetensors --grads --output {o}/";
+  const std::string words =
+      "probe --model {i}/tiny --input {i}/probe.safetensors --grads --output {o}/";
   succeed(words + "here");
   succeed(words + "there --device cuda");
   const auto here = open_safetensors(folder_ / "here"), there = open_safetensors(folder_ / "there");
@@ -52,8 +53,10 @@ TEST_F(OnDevice, ProbeGivesTheProcessorsNumbers) {
 
 TEST_F(OnDevice, FinetuneTrainsStopsAndGoesOnAsWithoutAPause) {
   const std::string words =
-      "finetune --model {i}/tiny --data {i}/alpaca.json --vocab_file {i}/tok.model --seq_length 256 "
-      "--batch_size 1 --epochs 2 --dtype fp32 --lr 1e-3 --total_steps 4 --device cuda:0 --output {o}/";
+      "finetune --model {i}/tiny --data {i}/alpaca.json --vocab_file {i}/tok.model --seq_length "
+      "256 "
+      "--batch_size 1 --epochs 2 --dtype fp32 --lr 1e-3 --total_steps 4 --device cuda:0 --output "
+      "{o}/";
   succeed(words + "whole");
   succeed(words + "parts --max_steps 1");
   EXPECT_THAT(succeed(words + "parts --resume").out, testing::HasSubstr("resumed after step 1"));
@@ -63,7 +66,8 @@ TEST_F(OnDevice, FinetuneTrainsStopsAndGoesOnAsWithoutAPause) {
 
 TEST_F(OnDevice, GenerateGivesTheProcessorsTokens) {
   const std::string words =
-      "generate --model {i}/tiny --token_ids 1,2,3 --token_ids 7,8 --max_new_tokens 12 --eos_ids none "
+      "generate --model {i}/tiny --token_ids 1,2,3 --token_ids 7,8 --max_new_tokens 12 --eos_ids "
+      "none "
       "--dtype fp32 --json";
   EXPECT_EQ(succeed(words + " --device cuda").out, succeed(words).out);
 }
@@ -82,8 +86,8 @@ TEST_F(OnDevice, WhatAGpuCannotDoIsOneLine) {
 }
 
 TEST(WithoutALibrary, ADeviceIsRefusedInOneLine) {
-  const Outcome got = run(words_of("generate --model {i}/tiny --token_ids 1 --device cuda", "",
-                                   valid_files(), ""));
+  const Outcome got =
+      run(words_of("generate --model {i}/tiny --token_ids 1 --device cuda", "", valid_files(), ""));
   // With a GPU and its library, this machine answers.
   if (got.exit == 0) GTEST_SKIP() << "there is a GPU";
   EXPECT_EQ(got.exit, 2) << got.err;
