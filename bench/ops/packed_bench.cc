@@ -14,8 +14,8 @@
 namespace cria::ops {
 namespace {
 
-constexpr DType kTypes[] = {DType::bf16, DType::q8_0, DType::q4_0,
-                            DType::q4_1, DType::q4_k, DType::q6_k};
+constexpr DType kTypes[] = {DType::bf16, DType::q8_0, DType::q4_0,      DType::q4_1,
+                            DType::q4_k, DType::q6_k, DType::int4_g128, DType::int8_g128};
 
 PackedMatrix weights(DType type, int64_t rows, int64_t cols) {
   PackedMatrix w(type, rows, cols);

@@ -62,10 +62,10 @@ void linear_packed_ref(ConstView x, const PackedMatrix& w, View y, Into into) {
     for (int64_t o = 0; o < w.rows(); ++o) {
       w.numbers(o, numbers);
       float sum = 0;
-      for (int64_t begin = 0; begin < w.cols(); begin += layout.group) {
+      for (int64_t begin = 0; begin < w.cols(); begin += dot_numbers(layout)) {
         const RoundedGroup& g = rounded[static_cast<size_t>(begin / 32)];
         int dot = 0, plain = 0;
-        for (int64_t k = begin; k < begin + layout.group; ++k) {
+        for (int64_t k = begin; k < begin + dot_numbers(layout); ++k) {
           const int q = g.numbers[static_cast<size_t>(k % 32)];
           dot += q * (numbers[static_cast<size_t>(k)].stored - layout.zero);
           plain += q;
