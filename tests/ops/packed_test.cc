@@ -210,7 +210,7 @@ TEST(Packed, WhatIsNotFiniteSpoilsItsRowAndNoOther) {
   }
 }
 
-// An odd number of groups, and a product whose whole sums are as large as they can be: -128 times -127 or -8 times -127, 32 times.
+// An odd number of groups, and a product whose whole sums are as large as they can be: -128 times -127 or -8 times -127, in every column.
 TEST(Packed, WholeSumsOfGroupsDoNotOverflow) {
   ThreadPool pool(1);
   for (const DType type : {DType::int4_g64, DType::int4_g128, DType::int8_g64, DType::int8_g128}) {
