@@ -62,9 +62,9 @@ class PackedMatrix {
 /// A row's bits are the same alone and in any batch, on any number of threads.
 ///
 /// bf16 weights: one chain of f32 multiply-adds, i ascending; the same bits as linear() with those weights and x.
-/// Weights in blocks: each row of x is rounded to 8 bits, 32 numbers to a scale (largest / 127, halves to even), or as many as
-/// share a scale of the weights where these are more. The dot products
-/// of a group are whole numbers; they are scaled and added in f32, groups ascending:
+/// Weights in blocks: each row of x is rounded to 8 bits, 32 numbers to a scale (largest / 127, halves to even); 64 or 128 beside
+/// int4_g64 and int4_g128. The dot products of a group, of int8_* of each 32 columns, are whole numbers; they are scaled and added
+/// in f32, columns ascending:
 ///   y += (w_scale * x_scale) * dot, and where the type has offsets, y += w_offset * (x_scale * sum of x's whole numbers).
 /// Every instruction-set level gives the same bits.
 void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec,

@@ -65,16 +65,16 @@ inline __attribute__((always_inline)) void pin(Ints& v) { asm("" : "+v"(v)); }
 inline __attribute__((always_inline)) void pin(Ints& v) { asm("" : "+x"(v)); }
 #endif
 
-/// A group of T rows of x.
+/// As many numbers of T rows of x as make one dot product.
 struct Rows {
-  const std::byte* numbers;  // i8 [group / 4][T][4]
+  const std::byte* numbers;  // i8 [dot / 4][T][4]
   const std::byte* sums;     // i32 [T]
 };
 
 #ifdef __AVX512VNNI__
 inline Ints everywhere(const std::byte* four) { return _mm512_set1_epi32(four_numbers(four)); }
 
-/// dots[0][t] = the sum over a group of w's numbers times those of row t, minus zero times the sum of row t's.
+/// dots[0][t] = the sum over F::kDot of w's numbers times those of row t, minus zero times the sum of row t's.
 template <class F, int T>
 inline __attribute__((always_inline)) void group_dots(const std::byte* w, const Rows& x,
                                                       Ints (&dots)[1][T]) {
@@ -84,7 +84,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
   if constexpr (F::kNibbles) {
     const Ints low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < F::kGroup; k += 8) {
+    for (int64_t k = 0; k < F::kDot; k += 8) {
       const Ints both = _mm512_loadu_si512(w + k * 8);
       const Ints w0 = _mm512_and_si512(both, low);
       const Ints w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -98,7 +98,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
     }
   } else {
 #pragma GCC unroll 8
-    for (int64_t k = 0; k < F::kGroup; k += 4) {
+    for (int64_t k = 0; k < F::kDot; k += 4) {
       const Ints v = _mm512_loadu_si512(w + k * 16);
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
@@ -135,34 +135,31 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
   for (int t = 0; t < T; ++t)
     dots[0][t] = dots[1][t] = F::kZero ? everywhere(x.sums + t * 4) : _mm256_setzero_si256();
   if constexpr (F::kMost == 255) {
-#pragma GCC unroll 1
-    for (int64_t begin = 0; begin < F::kGroup; begin += 32) {
-      Ints sums[2][2][T];  // of the low and the high halves of bytes
+    Ints sums[2][2][T];  // of the low and the high halves of bytes
 #pragma GCC unroll 8
-      for (int64_t k = begin; k < begin + 32; k += 4) {
-        Ints parts[2][2];
+    for (int64_t k = 0; k < F::kDot; k += 4) {
+      Ints parts[2][2];
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; ++h) {
-          const Ints v = half_line(w + k * 16, h);
-          parts[0][h] = _mm256_and_si256(v, low);
-          parts[1][h] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
-        }
-#pragma GCC unroll 8
-        for (int t = 0; t < T; ++t) {
-          const Ints v = everywhere(x.numbers + k * T + t * 4);
-#pragma GCC unroll 2
-          for (int h = 0; h < 2; ++h) {
-            add_pairs(sums[0][h][t], parts[0][h], v, k == begin);
-            add_pairs(sums[1][h][t], parts[1][h], v, k == begin);
-          }
-        }
+      for (int h = 0; h < 2; ++h) {
+        const Ints v = half_line(w + k * 16, h);
+        parts[0][h] = _mm256_and_si256(v, low);
+        parts[1][h] = _mm256_and_si256(_mm256_srli_epi16(v, 4), low);
       }
 #pragma GCC unroll 8
       for (int t = 0; t < T; ++t) {
+        const Ints v = everywhere(x.numbers + k * T + t * 4);
 #pragma GCC unroll 2
-        for (int h = 0; h < 2; ++h)
-          dots[h][t] = widen_onto(widen_onto(dots[h][t], sums[0][h][t], 1), sums[1][h][t], 16);
+        for (int h = 0; h < 2; ++h) {
+          add_pairs(sums[0][h][t], parts[0][h], v, k == 0);
+          add_pairs(sums[1][h][t], parts[1][h], v, k == 0);
+        }
       }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; ++t) {
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; ++h)
+        dots[h][t] = widen_onto(widen_onto(dots[h][t], sums[0][h][t], 1), sums[1][h][t], 16);
     }
     return;
   }
@@ -170,7 +167,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
                            : F::kMost == 31 ? 16
                                             : 8;  // numbers summed in 16 bits
 #pragma GCC unroll 4
-  for (int64_t begin = 0; begin < F::kGroup; begin += kRun) {
+  for (int64_t begin = 0; begin < F::kDot; begin += kRun) {
     Ints sums[2][T];
 #pragma GCC unroll 8
     for (int64_t k = begin; k < begin + kRun; k += 4) {

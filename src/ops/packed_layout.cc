@@ -48,8 +48,8 @@ PackedRow packed_row(const PackedLayout& layout, int64_t cols, bool pairs) {
     r.bytes = (cols + 1) / 2 * (pairs ? 4 : 8);
     return r;
   }
-  r.group = std::max<int64_t>(32, layout.group);
-  r.sum_group = layout.group;
+  r.group = std::max<int64_t>(32, dot_numbers(layout));
+  r.sum_group = dot_numbers(layout);
   r.zero = layout.zero;
   r.offsets = layout.offsets;
   r.scales = cols;

@@ -17,6 +17,12 @@ struct PackedLayout : BlockFormat {
 /// Nothing for types that are not packed.
 std::optional<PackedLayout> packed_layout(DType type);
 
+/// Numbers whose products make one whole sum: those of a group, but 32 of int8, where x rounded by more would lose more than the
+/// weights do.
+constexpr int64_t dot_numbers(const PackedLayout& layout) {
+  return layout.wide && !layout.nibbles ? 32 : layout.group;
+}
+
 /// A panel is a row of units of neighbouring columns, each with its scales in front of its numbers, so that all of it is read in one
 /// stream. Sections are bytes from the start of a unit, each a multiple of 64; [..][16] is one entry for each row of the panel.
 struct PackedPanel {
@@ -34,9 +40,8 @@ PackedPanel packed_panel(const PackedLayout& layout, int64_t cols);
 /// Rows of x, prepared in tiles of T rows. Sections of a tile begin T times these bytes after its start, and [..][T] is one entry
 /// for each row of the tile: a kernel reads what it needs of T rows from one place.
 struct PackedRow {
-  int64_t group =
-      0;  // numbers that share a scale: 32, or those of the weights where these are more
-  int64_t sum_group = 0;  // numbers that share a sum: those of the weights
+  int64_t group = 0;      // numbers that share a scale: dot_numbers(), but at least 32
+  int64_t sum_group = 0;  // numbers that share a sum: dot_numbers()
   // At 0: i8 [cols / 4][T][4]; for bf16 weights pairs of bf16 or of f32, [cols / 2][T][2].
   int64_t scales = 0;  // f32 [cols / group][T]
   int64_t sums =

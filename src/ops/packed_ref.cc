@@ -57,7 +57,7 @@ void linear_packed_ref(ConstView x, const PackedMatrix& w, View y, Into into) {
     return;
   }
   std::vector<PackedNumber> numbers(static_cast<size_t>(w.cols()));
-  const int64_t together = std::max<int64_t>(32, layout.group);
+  const int64_t dot_size = dot_numbers(layout), together = std::max<int64_t>(32, dot_size);
   for (int64_t t = 0; t < x.rows; ++t) {
     std::vector<RoundedGroup> rounded;
     for (int64_t k = 0; k < x.cols; k += together)
@@ -65,10 +65,10 @@ void linear_packed_ref(ConstView x, const PackedMatrix& w, View y, Into into) {
     for (int64_t o = 0; o < w.rows(); ++o) {
       w.numbers(o, numbers);
       float sum = 0;
-      for (int64_t begin = 0; begin < w.cols(); begin += layout.group) {
+      for (int64_t begin = 0; begin < w.cols(); begin += dot_size) {
         const RoundedGroup& g = rounded[static_cast<size_t>(begin / together)];
         int dot = 0, plain = 0;
-        for (int64_t k = begin; k < begin + layout.group; ++k) {
+        for (int64_t k = begin; k < begin + dot_size; ++k) {
           const int q = g.numbers[static_cast<size_t>(k % together)];
           dot += q * (numbers[static_cast<size_t>(k)].stored - layout.zero);
           plain += q;
