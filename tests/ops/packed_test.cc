@@ -232,6 +232,34 @@ TEST(Packed, WholeSumsOfGroupsDoNotOverflow) {
   }
 }
 
+// A large number of x leaves nothing of small ones that share its scale: 128 or 64 columns beside int4 in such groups, else 32.
+TEST(Packed, RowsOfXShareScalesAsTheHeaderSays) {
+  ThreadPool pool(1);
+  const std::pair<DType, int> cases[] = {{DType::int4_g128, 0},
+                                         {DType::int4_g64, 64},
+                                         {DType::int4_g32, 96},
+                                         {DType::int8_g128, 96},
+                                         {DType::int8_g64, 96}};
+  for (const auto& [type, kept] : cases) {
+    const auto block = static_cast<size_t>(block_bytes(type));
+    const std::vector<uint8_t> ones(static_cast<size_t>(block_elements(type)),
+                                    most_number(type) == 15 ? 9 : 129);
+    std::vector<std::byte> row(static_cast<size_t>(bytes_of(type, 128)));
+    const float scale = 1;
+    for (size_t b = 0; b < row.size(); b += block) {
+      std::memcpy(&row[b], &scale, 4);
+      put_numbers(type, ones, &row[b]);
+    }
+    PackedMatrix w(type, 1, 128);
+    w.put_rows(0, row);
+    Tensor x(DType::f32, 1, 128), y(DType::f32, 1, 1);
+    std::ranges::fill(x.span<float>(), 0.01F);
+    x.span<float>()[0] = 1000;
+    linear_packed(x, w, y, {pool});
+    EXPECT_NEAR(y.span<float>()[0], 1000 + 0.01 * kept, 0.001) << name_of(type);
+  }
+}
+
 TEST(Packed, RefusesWhatDoesNotFit) {
   ThreadPool pool(1);
   EXPECT_THROW(PackedMatrix(DType::f32, 4, 4), UsageError);
