@@ -32,6 +32,7 @@ run() {
 # HF_HUB_OFFLINE: the peers open local files only; GLOG_v=3: MindSpore reports errors only.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 GLOG_v=3
 run "$peers/bin/python" tools/peers/check_transformers.py "$cria" "$gguf" "$scratch"
+run "$peers/bin/python" tools/peers/check_compressed.py "$cria" "$gguf" "$scratch"
 run "$peers/bin/python" tools/peers/check_llama_cpp.py "$cria" "$gguf" "$scratch"
 run "$peers/bin/python" tools/peers/check_torch.py "$cria" "$gguf" "$scratch"
 run "$mindspore/bin/python" tools/peers/check_mindspore.py "$cria" "$gguf" "$scratch" "$fixtures"

@@ -5,6 +5,7 @@
 // One-thread lines count the thread's own processor time. Peaks stand in ops_linear_bench and `cria bench`.
 #include <benchmark/benchmark.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,8 @@
 namespace cria::ops {
 namespace {
 
-constexpr DType kTypes[] = {DType::bf16, DType::q8_0, DType::q4_0,
-                            DType::q4_1, DType::q4_k, DType::q6_k};
+constexpr DType kTypes[] = {DType::bf16, DType::q8_0, DType::q4_0,      DType::q4_1,
+                            DType::q4_k, DType::q6_k, DType::int4_g128, DType::int8_g128};
 
 PackedMatrix weights(DType type, int64_t rows, int64_t cols) {
   PackedMatrix w(type, rows, cols);
@@ -24,6 +25,12 @@ PackedMatrix weights(DType type, int64_t rows, int64_t cols) {
   // Small bytes: whatever they mean, scales stay finite.
   for (std::byte& b : row)
     b = static_cast<std::byte>((s = s * 1664525u + 1013904223u) >> 24 & 0x3b);
+  // Of f32 scales such bytes would make subnormal ones, which are slow.
+  for (size_t i = 0; is_int_group(type) && i < row.size();
+       i += static_cast<size_t>(block_bytes(type))) {
+    const float scale = 0.01F;
+    std::memcpy(&row[i], &scale, sizeof(scale));
+  }
   for (int64_t r = 0; r < rows; ++r) w.put_rows(r, row);
   return w;
 }

@@ -3,12 +3,14 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "tensor/open_block.h"
 
 namespace cria {
 
 BlockTypes block_types(DType matrices) {
   check(is_quantised(matrices), "matrices are made into blocks");
-  const bool precise = matrices == DType::q8_0 || matrices == DType::q6_k;
+  const bool precise = matrices == DType::q8_0 || matrices == DType::q6_k ||
+                       (is_int_group(matrices) && most_number(matrices) == 255);
   const DType ends = precise ? matrices : DType::q8_0;
   return {matrices, ends, ends};
 }
@@ -21,7 +23,8 @@ DType parse_block_type(std::string_view text, std::string_view flag) {
   const auto type = dtype_from_name(upper);
   require(type && (is_quantised(*type) || *type == DType::f32 || *type == DType::f16 ||
                    *type == DType::bf16),
-          "{}: unknown type \"{}\", expected q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k",
+          "{}: unknown type \"{}\", expected q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, or "
+          "int4 or int8 with _g32, _g64 or _g128",
           flag, escaped(text));
   return *type;
 }
@@ -35,6 +38,12 @@ DType wanted_type(const BlockTypes& types, const TensorInfo& tensor) {
 
 DType fitting_type(DType wanted, int64_t width, DType stored) {
   if (width % block_elements(wanted) == 0) return wanted;
+  if (is_int_group(wanted)) {
+    for (const int64_t group : {64, 32}) {
+      if (group < block_elements(wanted) && width % group == 0)
+        return *int_group_type(most_number(wanted) == 15 ? 4 : 8, group);
+    }
+  }
   const DType smaller_blocks = wanted == DType::q4_k   ? DType::q5_0
                                : wanted == DType::q5_k ? DType::q5_1
                                : wanted == DType::q6_k ? DType::q8_0

@@ -11,12 +11,14 @@
 #include "base/thread_pool.h"
 #include "checkpoint/block_stream.h"
 #include "checkpoint/gguf_config.h"
+#include "formats/compressed_tensors.h"
 #include "formats/element_cast.h"
 #include "formats/mindspore_ckpt.h"
 #include "formats/quantise.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
 #include "model/params.h"
+#include "tensor/open_block.h"
 
 namespace cria {
 namespace {
@@ -115,10 +117,14 @@ std::vector<Job> plan(const WeightRows& weights, const std::optional<LlamaConfig
       continue;
     has_head |= head;
     Job job{{to_dialect(dialect, t.name), target_dtype(t.dtype, options.dtype), t.shape}, i};
+    if (options.blocks && t.shape.size() == 2) {
+      const DType wanted = wanted_type(options.blocks->types, t);
+      job.info.dtype = fitting_type(wanted, t.shape.back(), t.dtype);
+      require(dialect == Dialect::gguf || job.info.dtype == wanted,
+              "convert: \"{}\": groups of {} do not divide rows of {}; try: groups of 64 or 32",
+              t.name, block_elements(wanted), t.shape.back());
+    }
     if (options.format == WeightFormat::gguf) {
-      if (options.blocks)
-        job.info.dtype =
-            fitting_type(wanted_type(options.blocks->types, t), t.shape.back(), t.dtype);
       if (t.shape.size() == 1) job.info.dtype = DType::f32;  // llama.cpp wants norms in F32
       if (is_rotated(t.name)) {
         require<MismatchError>(t.shape[0] % config->head_dim == 0,
@@ -202,12 +208,16 @@ void write_hugging_face(const WeightRows& weights, const LlamaConfig& config,
         shards.size() == 1 ? "model.safetensors"
                            : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
     const std::string path = join_path(options.output, name);
-    const auto writer = make_safetensors_writer(path, infos_of(shards[s]), {{"format", "pt"}});
+    const std::vector<TensorInfo> infos = infos_of(shards[s]);
+    const auto writer = options.blocks ? make_compressed_writer(path, infos, {{"format", "pt"}})
+                                       : make_safetensors_writer(path, infos, {{"format", "pt"}});
     write_all(weights, shards[s], *writer, path, options, done, jobs.size());
     done += shards[s].size();
-    for (const Job& j : shards[s]) {
-      map[j.info.name] = name;
-      total_bytes += j.info.size_bytes();
+    for (const TensorInfo& info : infos) {
+      for (const TensorInfo& part : stored_parts(info)) {
+        map[part.name] = name;
+        total_bytes += part.size_bytes();
+      }
     }
   }
   if (shards.size() > 1) {
@@ -217,7 +227,13 @@ void write_hugging_face(const WeightRows& weights, const LlamaConfig& config,
     write_file(join_path(options.output, "model.safetensors.index.json"), index.dump(2) + "\n");
   }
   DType stored = jobs.empty() ? DType::f32 : jobs[0].info.dtype;
-  write_file(join_path(options.output, "config.json"), hf_config_json(config, stored));
+  std::string config_json = hf_config_json(config, stored);
+  if (options.blocks) {
+    const DType type = options.blocks->types.matrices;
+    config_json = with_compressed_config(
+        config_json, {most_number(type) == 15 ? 4 : 8, block_elements(type), true});
+  }
+  write_file(join_path(options.output, "config.json"), config_json);
   write_file(join_path(options.output, "generation_config.json"), generation_config_json(config));
 }
 
@@ -299,7 +315,15 @@ void convert_weights(const WeightRows& weights, const std::optional<LlamaConfig>
   require(!needs_config || config.has_value(),
           "convert: the target needs a configuration, and the weights carry none; try: --config "
           "config.json");
-  check(!options.blocks || options.format == WeightFormat::gguf, "blocks of few bits are GGUF's");
+  if (options.blocks) {
+    const auto& [matrices, embedding, head] = options.blocks->types;
+    const bool groups = is_int_group(matrices);
+    check(options.format == (groups ? WeightFormat::hugging_face : WeightFormat::gguf),
+          "groups become a folder, other blocks a GGUF");
+    check(groups ? !is_quantised(embedding) && !is_quantised(head)
+                 : !is_int_group(embedding) && !is_int_group(head),
+          "the ends are of types that the file has");
+  }
   const std::vector<Job> jobs = plan(weights, config, options);
   switch (options.format) {
     case WeightFormat::hugging_face:

@@ -22,7 +22,8 @@ struct RoundingError {
   RoundingError& operator+=(const RoundingError& other);
 };
 
-/// Matrices of a GGUF as blocks of few bits.
+/// Matrices as blocks of few bits: GGUF's in a GGUF; groups of int4 or int8 in a Hugging Face folder, which becomes one of
+/// compressed-tensors with embedding and head in plain floats.
 struct ConvertToBlocks {
   BlockTypes types;
   int threads = 0;  // that make blocks; 0: one per core
@@ -41,7 +42,8 @@ struct ConvertOptions {
   std::optional<DType> dtype;
   /// hugging_face: shards of at most this many bytes.
   int64_t max_shard_bytes = int64_t{5} << 30;
-  /// gguf: these types instead of dtype.
+  /// gguf, hugging_face: these types instead of dtype. In a folder norms stay as stored, and all matrices of layers are of the
+  /// one type of groups: UsageError where it does not divide their rows.
   std::optional<ConvertToBlocks> blocks;
   /// gguf: the tokenizer's keys, made by the caller (without them the file says that it has no vocabulary); and a name for the model.
   GgufMetadata tokenizer_metadata;

@@ -1,4 +1,4 @@
-// Weights of a Llama, whatever they lie in: a Hugging Face folder, a safetensors, .bin or .pth file, a Meta folder, a MindSpore
+// Weights of a Llama, whatever they lie in: a Hugging Face folder (plain or of compressed-tensors), a safetensors, .bin or .pth file, a Meta folder, a MindSpore
 // .ckpt, a GGUF. Seen from here they all have Hugging Face's names, shapes and row order, and are read row by row.
 #pragma once
 
@@ -11,6 +11,7 @@
 
 #include "checkpoint/names.h"
 #include "checkpoint/strategy.h"
+#include "formats/compressed_config.h"
 #include "formats/tensor_file.h"
 #include "model/config.h"
 
@@ -77,6 +78,7 @@ class WeightSource {
   WeightSource() = default;
   void add_file(const std::shared_ptr<const TensorReader>& file);
   void open_folder(const std::string& folder);
+  void read_config(const std::string& file);
   void open_gguf(const std::string& file);
   void open_meta(const std::string& folder);
   void finish(const std::optional<LlamaConfig>& config);
@@ -89,6 +91,7 @@ class WeightSource {
                               int64_t out_stride);
 
   std::string path_, tokenizer_path_;
+  std::vector<CompressedGroup> compressed_;  // what config.json says of matrices of int4 and int8
   Dialect dialect_ = Dialect::hugging_face;
   std::optional<LlamaConfig> config_;
   bool config_is_own_ = false;

@@ -13,6 +13,7 @@
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/sliced_ckpt.h"
 #include "checkpoint/weight_source.h"
+#include "formats/compressed_tensors.h"
 #include "formats/mindspore_ckpt.h"
 #include "formats/safetensors.h"
 #include "formats/torch_file.h"
@@ -72,12 +73,19 @@ std::vector<std::string> shards_of_index(const std::string& index) {
 
 }  // namespace
 
-void WeightSource::add_file(const std::shared_ptr<const TensorReader>& file) {
+void WeightSource::add_file(const std::shared_ptr<const TensorReader>& stored) {
+  const auto file = compressed_.empty() ? stored : open_compressed(stored, compressed_);
   std::set<std::string> paths;
   for (size_t i = 0; i < file->tensors().size(); ++i) {
     if (paths.insert(file->path_of(i)).second) check_side_manifest(file->path_of(i));
   }
   files_.push_back(file);
+}
+
+void WeightSource::read_config(const std::string& file) {
+  const std::string text = read_text(file);
+  config_ = parse_hf_config(text, file);
+  compressed_ = parse_compressed_config(text, file).value_or(std::vector<CompressedGroup>());
 }
 
 void WeightSource::open_gguf(const std::string& file) {
@@ -108,7 +116,7 @@ void WeightSource::open_folder(const std::string& folder) {
   if (!hugging_face && is_file(in("params.json")) && !files_ending(folder, ".pth").empty())
     return open_meta(folder);
   if (hugging_face) {
-    config_ = parse_hf_config(read_text(in("config.json")), in("config.json"));
+    read_config(in("config.json"));
     if (is_file(in("generation_config.json"))) {
       // What ends a reply is said there at times, and only there.
       const Json json = parse_json(read_text(in("generation_config.json")), "config",
@@ -184,17 +192,17 @@ WeightSource WeightSource::open(const std::string& user_path,
     } else if (path.ends_with(".json")) {
       source.open_folder(parent_folder(path));
     } else {
-      if (magic.starts_with("PK")) {
-        if (path.ends_with(".pth") && is_file(join_path(parent_folder(path), "params.json"))) {
-          source.open_meta(parent_folder(path));
-        } else {
-          source.add_file(open_torch(path));
-        }
+      const bool torch = magic.starts_with("PK");
+      const bool meta =
+          torch && path.ends_with(".pth") && is_file(join_path(parent_folder(path), "params.json"));
+      if (!meta && is_file(beside)) source.read_config(beside);
+      if (meta) {
+        source.open_meta(parent_folder(path));
+      } else if (torch) {
+        source.add_file(open_torch(path));
       } else {
         source.add_file(open_safetensors(path));
       }
-      if (!source.config_ && is_file(beside))
-        source.config_ = parse_hf_config(read_text(beside), beside);
     }
   }
   source.finish(config);

@@ -1,4 +1,4 @@
-// cria quantize: the matrices of any weights into blocks of few bits, as a GGUF.
+// cria quantize: the matrices of any weights into blocks of few bits, as a GGUF or as a folder of compressed-tensors.
 #include <algorithm>
 #include <map>
 #include <memory>
@@ -14,8 +14,10 @@
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
 #include "cli/open_model.h"
+#include "cli/quantize_types.h"
 #include "cli/text_tokens.h"
 #include "cli/tokenizer_files.h"
+#include "formats/compressed_tensors.h"
 
 namespace cria::cli {
 namespace {
@@ -61,10 +63,14 @@ struct Account {
     }
   }
   void add_sizes(const TensorInfo& stored, const BlockTypes& types) {
-    const DType type = fitting_type(wanted_type(types, stored), stored.shape.back(), stored.dtype);
+    const bool kept = is_int_group(types.matrices) && stored.shape.size() == 1;
+    const DType type =
+        kept ? stored.dtype
+             : fitting_type(wanted_type(types, stored), stored.shape.back(), stored.dtype);
     elements += stored.elements();
     bytes_before += stored.size_bytes();
-    bytes_after += bytes_of(type, stored.elements());
+    for (const TensorInfo& part : stored_parts({stored.name, type, stored.shape}))
+      bytes_after += part.size_bytes();
   }
 };
 
@@ -79,39 +85,41 @@ void print_account(const std::string& output, const Account& account) {
   fmt::print("\n");
 }
 
-BlockTypes types_of(const std::string& type, const std::string& embedding, const std::string& head,
-                    const std::string& name) {
-  const DType matrices = parse_block_type(type, "--type");
-  require(is_quantised(matrices),
-          "{}: --type {} is no type of blocks; try: cria convert --dtype {}", name, escaped(type),
-          escaped(type));
-  BlockTypes types = block_types(matrices);
-  if (!embedding.empty()) types.embedding = parse_block_type(embedding, "--embedding");
-  if (!head.empty()) types.head = parse_block_type(head, "--head");
-  return types;
+void check_output(const std::string& output, bool folder, bool overwrite, const std::string& name) {
+  const bool there = is_file(folder ? join_path(output, "config.json") : output);
+  require(overwrite || !there, "{}: {}: the output exists already; try: --overwrite", name, output);
+  require(!folder || !is_file(output),
+          "{}: {}: a file, but int4 and int8 become a folder; try: another --output", name, output);
 }
 
 }  // namespace
 
 int quantize(const std::string& name, const std::vector<std::string>& arguments) {
-  std::string model, output, type, embedding, head, text, vocab_file, config_path, src_strategy;
+  std::string model, output, text, vocab_file, config_path, src_strategy;
+  QuantizeFlags wanted;
   int64_t threads = 0, tokens = 16384;
   bool overwrite = false;
   Flags flags(
       name,
-      "Writes weights as a GGUF whose matrices are blocks of few bits, each block with the "
-      "scales that cost least. Norms stay fp32.",
+      "Writes weights as a GGUF whose matrices are blocks of few bits, or with int4 and int8 as a "
+      "folder that transformers and vLLM load (compressed-tensors), with the scales that cost "
+      "least. Norms stay as precise as they are.",
       "  cria quantize --model llama3-8b/ --type q4_k --output llama3-8b-q4_k.gguf\n"
       "  cria quantize --model tuned/model --type q8_0 --output tuned-q8_0.gguf\n"
       "  cria quantize --model SmolLM2.gguf --type q4_0 --embedding q6_k --output small.gguf\n"
-      "  cria quantize --model llama3-8b/ --type q4_0 --calibrate book.txt --output small.gguf");
+      "  cria quantize --model llama3-8b/ --type q4_0 --calibrate book.txt --output small.gguf\n"
+      "  cria quantize --model llama3-8b/ --type int4 --group 128 --output llama3-8b-int4/");
   flags.text("model", model, "weights: a folder or file of any format we read");
-  flags.text("type", type, "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k");
-  flags.text("output", output, "the GGUF to write");
-  flags.text(
-      "embedding", embedding,
-      "type of the token embedding, also bf16, f16 or f32; by default q8_0 with 4 and 5 bits");
-  flags.text("head", head, "type of the output matrix where it is not the embedding; as above");
+  flags.text("type", wanted.type, "q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k, int4 or int8");
+  flags.integer("group", wanted.group,
+                "int4 and int8: columns that share a scale, 128, 64 or 32; by default the most "
+                "that divide every row");
+  flags.text("output", output, "the GGUF to write, or the folder of int4 and int8");
+  flags.text("embedding", wanted.embedding,
+             "type of the token embedding, also bf16, f16 or f32; by default q8_0 with 4 and 5 "
+             "bits, bf16 with int4 and int8");
+  flags.text("head", wanted.head,
+             "type of the output matrix where it is not the embedding; as above");
   flags.text(
       "calibrate", text,
       "a file of plain text: layer by layer, matrices are rounded so that on this text their "
@@ -128,20 +136,23 @@ int quantize(const std::string& name, const std::vector<std::string>& arguments)
   require(threads >= 0 && threads <= 4096, "{}: --threads is {}, expected 0 to 4096", name,
           threads);
   require(tokens >= 1, "{}: --calibrate_tokens is {}, expected 1 or more", name, tokens);
-  require(overwrite || !is_file(output), "{}: {}: the output exists already; try: --overwrite",
-          name, output);
+  const bool folder = wants_groups(wanted);
+  check_output(output, folder, overwrite, name);
+  (void)quantize_types(wanted, {}, name);  // bad words come before a long look at the weights
 
   ConvertOptions options;
-  options.format = WeightFormat::gguf;
+  options.format = folder ? WeightFormat::hugging_face : WeightFormat::gguf;
   options.output = output;
-  options.blocks = {types_of(type, embedding, head, name), static_cast<int>(threads), {}, {}};
   const OpenedModel opened = open_model(model, config_path, src_strategy);
   check_shapes(opened.source, opened.config);
+  options.blocks = {
+      quantize_types(wanted, opened.source.tensors(), name), static_cast<int>(threads), {}, {}};
   const bool tied = opened.config.tie_word_embeddings;
-  require(!tied || head.empty(), "{}: {}: the output matrix is the embedding; try: --embedding {}",
-          name, model, escaped(head));
-  if (const auto vocabulary = find_vocabulary(opened.source.tokenizer_path()))
-    options.tokenizer_metadata = gguf_tokenizer_keys(*vocabulary);
+  require(!tied || wanted.head.empty(),
+          "{}: {}: the output matrix is the embedding; try: --embedding {}", name, model,
+          escaped(wanted.head));
+  const auto vocabulary = find_vocabulary(opened.source.tokenizer_path());
+  if (vocabulary && !folder) options.tokenizer_metadata = gguf_tokenizer_keys(*vocabulary);
 
   WeightRows rows = rows_of(opened.source);
   Account account;
@@ -175,6 +186,7 @@ int quantize(const std::string& name, const std::vector<std::string>& arguments)
     };
   }
   convert_weights(rows, opened.config, options);
+  if (vocabulary && folder) write_hugging_face_tokenizer(*vocabulary, output);
   progress.reset();
   print_account(output, account);
   return 0;

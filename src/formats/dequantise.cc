@@ -36,11 +36,9 @@ void dequantise(DType dtype, std::span<const std::byte> blocks, std::span<float>
       const BlockLine s = line_of(format, block, g);
       const uint8_t* const numbers = block.numbers.data() + g * group;
       float* const y = out.data() + b * elements + g * group;
-      if (group == 16) {
-        numbers_of_group<16>(format, s, numbers, y);
-      } else {
-        numbers_of_group<32>(format, s, numbers, y);
-      }
+      if (group == 16) numbers_of_group<16>(format, s, numbers, y);
+      for (size_t i = 0; i + 32 <= group; i += 32)
+        numbers_of_group<32>(format, s, numbers + i, y + i);
     }
   }
 }

@@ -1,4 +1,4 @@
-// GGUF's blocks of few bits, back to floats.
+// Blocks of few bits, back to floats.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,9 @@ namespace cria {
 
 /// out[i] = scale * q[i] (+ offset), with the scales and few-bit numbers of each block; the bits of
 /// the result are those of llama.cpp's plain code (one product, one sum, each rounded to f32).
+/// Products of int4_* and int8_* with scales from bf16 or f16 are exact.
 ///
-///   blocks  whole blocks of q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k, any alignment
+///   blocks  whole blocks of a type that is_quantised(), any alignment
 ///   out     block_elements(dtype) floats for each block
 ///
 /// A row of a tensor is a whole number of blocks, so any range of rows can be given. For plain types

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "formats/quantise_groups.h"
 #include "formats/quantise_k.h"
 #include "formats/quantise_search.h"
 
@@ -180,8 +181,11 @@ void quantise(DType to, std::span<const float> row, std::span<std::byte> out,
       return quantise_all<Q4_K>(row, weights, out);
     case DType::q5_k:
       return quantise_all<Q5_K>(row, weights, out);
-    default:
+    case DType::q6_k:
       return quantise_all<Q6_K>(row, weights, out);
+    default:
+      return quantise_groups(to, row, weights.values ? importance : std::span<const float>(),
+                             weights.factor, out);
   }
 }
 

@@ -16,12 +16,17 @@ constexpr int64_t kDefaultContext = 2048;
 constexpr double kDefaultEps = 1e-6, kDefaultTheta = 10000;
 
 // Settings that change the mathematics and that this program does not have.
-void refuse_other_models(const ConfigReader& in) {
+void refuse_other_models(const ConfigReader& in, std::string_view path) {
   if (in.text("model_type").value_or("llama") != "llama") in.unsupported("model_type", "\"llama\"");
   if (in.text("hidden_act").value_or("silu") != "silu") in.unsupported("hidden_act", "\"silu\"");
   if (in.boolean("attention_bias").value_or(false)) in.unsupported("attention_bias", "false");
   if (in.boolean("mlp_bias").value_or(false)) in.unsupported("mlp_bias", "false");
-  if (in.has("quantization_config")) in.unsupported("quantization_config", "plain weights");
+  // How such weights are stored is read with them (formats/compressed_config.h).
+  if (const Json* const stored = in.find("quantization_config")) {
+    const ConfigReader quantization(*stored, path, "quantization_config.");
+    if (quantization.text("quant_method").value_or("") != "compressed-tensors")
+      quantization.unsupported("quant_method", "\"compressed-tensors\"");
+  }
 }
 
 RopeScaling parse_scaling(const ConfigReader& in, int64_t context) {
@@ -133,7 +138,7 @@ Json eos_json(const std::vector<int32_t>& ids) {
 LlamaConfig parse_hf_config(std::string_view json, std::string_view path) {
   const Json root = parse_json(json, "config", path);
   const ConfigReader in(root, path);
-  refuse_other_models(in);
+  refuse_other_models(in, path);
   LlamaConfig c;
   c.hidden_size = in.required_integer("hidden_size");
   c.intermediate_size = in.required_integer("intermediate_size");

@@ -1,5 +1,5 @@
 // Weights laid out once for products with few or many rows alike, and the product with them. The numbers keep the bits they have
-// in files: bf16, or GGUF's blocks of 4 to 8 bits, which are multiplied as integers.
+// in files: bf16, or blocks of 4 to 8 bits, GGUF's or groups of 32, 64 or 128, which are multiplied as integers.
 #pragma once
 
 #include <cstddef>
@@ -20,12 +20,12 @@ struct PackedNumber {
 
 /// A weight [rows, cols] in panels of 16 rows that lie side by side (docs/packed-weights.md), so that one number of x meets 16
 /// rows at once and memory is read from front to back. Takes as many bytes as the same numbers in a GGUF file, give or take one
-/// in twenty; q5_0, q5_1, q5_k and q6_k take a whole byte a number.
+/// in twenty; q5_0, q5_1, q5_k and q6_k take a whole byte a number. int4_* and int8_* take what they take in memory, 2 bytes a
+/// group more than in a file with scales in bf16.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  /// Of bf16, q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k or q6_k; throws UsageError for another type or when the type's blocks do
-  /// not divide cols. All zero until put_rows().
+  /// Of bf16 or a type that is_quantised(); throws UsageError for another type or when the type's blocks do not divide cols. All zero until put_rows().
   PackedMatrix(DType type, int64_t rows, int64_t cols);
 
   [[nodiscard]] DType type() const { return type_; }
@@ -68,8 +68,9 @@ class PackedMatrix {
 /// A row's bits are the same alone and in any batch, on any number of threads.
 ///
 /// bf16 weights: one chain of f32 multiply-adds, i ascending; the same bits as linear() with those weights and x.
-/// Weights in blocks: each row of x is rounded to 8 bits, 32 numbers to a scale (largest / 127, halves to even). The dot products
-/// of a group are whole numbers; they are scaled and added in f32, groups ascending:
+/// Weights in blocks: each row of x is rounded to 8 bits, 32 numbers to a scale (largest / 127, halves to even); 64 or 128 beside
+/// int4_g64 and int4_g128. The dot products of a group, of int8_* of each 32 columns, are whole numbers; they are scaled and added
+/// in f32, columns ascending:
 ///   y += (w_scale * x_scale) * dot, and where the type has offsets, y += w_offset * (x_scale * sum of x's whole numbers).
 /// Every instruction-set level gives the same bits.
 void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec,

@@ -44,12 +44,15 @@ void put(const PackedJob& job, const float* sums, int64_t t, int64_t rows, int64
 }
 
 // What the kernels must know of a type (ops/packed_layout.h); kMost is the largest stored number.
-template <int64_t Group, int64_t Most, bool Nibbles, bool Zero, bool Offsets, bool Of256>
+template <int64_t Group, int64_t Most, bool Nibbles, bool Zero, bool Offsets, bool Of256,
+          bool Wide = false>
 struct Format {
-  static constexpr int64_t kGroup = Group, kMost = Most;
+  static constexpr int64_t kMost = Most;
   static constexpr bool kNibbles = Nibbles, kZero = Zero, kOffsets = Offsets, kOf256 = Of256;
-  static constexpr int64_t kGroupBytes = Group * kPanelRows / (Nibbles ? 2 : 1);
-  static constexpr int64_t kUnitGroups = Of256 ? 256 / Group : 2;
+  static constexpr bool kWide = Wide;
+  static constexpr int64_t kDot = Wide && !Nibbles ? 32 : Group;  // dot_numbers()
+  static constexpr int64_t kDotBytes = kDot * kPanelRows / (Nibbles ? 2 : 1);
+  static constexpr int64_t kUnitDots = (Of256 ? 256 : Wide ? Group : 2 * Group) / kDot;
 };
 using Q4_0 = Format<32, 15, true, true, false, false>;
 using Q4_1 = Format<32, 15, true, false, true, false>;
@@ -59,11 +62,17 @@ using Q5_1 = Format<32, 31, false, false, true, false>;
 using Q5_K = Format<32, 31, false, false, true, true>;
 using Q6_K = Format<16, 63, false, true, false, true>;
 using Q8_0 = Format<32, 255, false, true, false, false>;
+template <int64_t Group>
+using Int4 = Format<Group, 15, true, true, false, false, true>;
+template <int64_t Group>
+using Int8 = Format<Group, 255, false, true, false, false, true>;
 
-/// Scales (or offsets) of a unit's group, of the rows of part p: halves, or small whole numbers times the unit's halves.
+/// Scales (or offsets) of a unit's group, of the rows of part p: halves, or small whole numbers times the unit's halves; a wide
+/// one is the unit's only one.
 template <class F>
 inline __attribute__((always_inline)) Floats scale_of(const std::byte* half, const std::byte* small,
                                                       int64_t in_unit, int64_t p) {
+  if constexpr (F::kWide) return load_floats(half + p * kRows * 4);
   if constexpr (!F::kOf256) return halves(half + (in_unit * kPanelRows + p * kRows) * 2);
   return multiply(halves(half + p * kRows * 2),
                   small_ints(small + in_unit * kPanelRows + p * kRows));
@@ -97,16 +106,15 @@ void IntTiles<F>::run(const PackedJob& job, const std::byte* panel, const std::b
   for (int t = 0; t < T; ++t) {
     for (int64_t p = 0; p < kParts; ++p) y[p][t] = no_floats();
   }
-  for (int64_t g = 0; g < at.groups; ++g) {
-    const int64_t in_unit = g % F::kUnitGroups;
-    const std::byte* const unit = panel + g / F::kUnitGroups * at.unit_bytes;
-    const std::byte* const w = unit + at.numbers + in_unit * F::kGroupBytes;
-    if (job.streams)
-      fetch(in_unit == 0 ? unit : w, F::kGroupBytes + (in_unit == 0 ? at.numbers : 0));
+  for (int64_t d = 0; d < job.cols / F::kDot; ++d) {
+    const int64_t in_unit = d % F::kUnitDots;
+    const std::byte* const unit = panel + d / F::kUnitDots * at.unit_bytes;
+    const std::byte* const w = unit + at.numbers + in_unit * F::kDotBytes;
+    if (job.streams) fetch(in_unit == 0 ? unit : w, F::kDotBytes + (in_unit == 0 ? at.numbers : 0));
     Ints dots[kParts][T];
-    group_dots<F, T>(w, Rows{x + g * F::kGroup * T, x_sums + g * 4 * T}, dots);
-    const float* const x_scale = x_scales + (F::kGroup == 16 ? g / 2 : g) * T;
-    const auto* const x_sum = reinterpret_cast<const float*>(x_sums + g * 4 * T);
+    group_dots<F, T>(w, Rows{x + d * F::kDot * T, x_sums + d * 4 * T}, dots);
+    const float* const x_scale = x_scales + (F::kDot == 16 ? d / 2 : d) * T;
+    const auto* const x_sum = reinterpret_cast<const float*>(x_sums + d * 4 * T);
 #pragma GCC unroll 2
     for (int64_t p = 0; p < kParts; ++p) {
       const Floats scale = scale_of<F>(unit + at.scales, unit + at.small_scales, in_unit, p);
@@ -243,6 +251,18 @@ inline void choose_tiles(DType type, bool pairs, const Use& use) {
       return use.template with<IntTiles<Q6_K>>();
     case DType::q8_0:
       return use.template with<IntTiles<Q8_0>>();
+    case DType::int4_g32:
+      return use.template with<IntTiles<Int4<32>>>();
+    case DType::int4_g64:
+      return use.template with<IntTiles<Int4<64>>>();
+    case DType::int4_g128:
+      return use.template with<IntTiles<Int4<128>>>();
+    case DType::int8_g32:
+      return use.template with<IntTiles<Int8<32>>>();
+    case DType::int8_g64:
+      return use.template with<IntTiles<Int8<64>>>();
+    case DType::int8_g128:
+      return use.template with<IntTiles<Int8<128>>>();
     default:
       return pairs ? use.template with<PairTiles>() : use.template with<WideTiles>();
   }

@@ -25,6 +25,7 @@ inline Floats everywhere(float x) { return _mm512_set1_ps(x); }
 inline Floats halves(const std::byte* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
 }
+inline Floats load_floats(const std::byte* p) { return _mm512_loadu_ps(p); }
 inline Floats small_ints(const std::byte* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
 }
@@ -41,6 +42,9 @@ inline Floats subtract_product(Floats a, Floats b, Floats c) { return _mm256_fnm
 inline Floats everywhere(float x) { return _mm256_set1_ps(x); }
 inline Floats halves(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+}
+inline Floats load_floats(const std::byte* p) {
+  return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
 }
 inline Floats small_ints(const std::byte* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
@@ -61,16 +65,16 @@ inline __attribute__((always_inline)) void pin(Ints& v) { asm("" : "+v"(v)); }
 inline __attribute__((always_inline)) void pin(Ints& v) { asm("" : "+x"(v)); }
 #endif
 
-/// A group of T rows of x.
+/// As many numbers of T rows of x as make one dot product.
 struct Rows {
-  const std::byte* numbers;  // i8 [group / 4][T][4]
+  const std::byte* numbers;  // i8 [dot / 4][T][4]
   const std::byte* sums;     // i32 [T]
 };
 
 #ifdef __AVX512VNNI__
 inline Ints everywhere(const std::byte* four) { return _mm512_set1_epi32(four_numbers(four)); }
 
-/// dots[0][t] = the sum over a group of w's numbers times those of row t, minus zero times the sum of row t's.
+/// dots[0][t] = the sum over F::kDot of w's numbers times those of row t, minus zero times the sum of row t's.
 template <class F, int T>
 inline __attribute__((always_inline)) void group_dots(const std::byte* w, const Rows& x,
                                                       Ints (&dots)[1][T]) {
@@ -80,7 +84,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
   if constexpr (F::kNibbles) {
     const Ints low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < F::kGroup; k += 8) {
+    for (int64_t k = 0; k < F::kDot; k += 8) {
       const Ints both = _mm512_loadu_si512(w + k * 8);
       const Ints w0 = _mm512_and_si512(both, low);
       const Ints w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
@@ -94,7 +98,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
     }
   } else {
 #pragma GCC unroll 8
-    for (int64_t k = 0; k < F::kGroup; k += 4) {
+    for (int64_t k = 0; k < F::kDot; k += 4) {
       const Ints v = _mm512_loadu_si512(w + k * 16);
 #pragma GCC unroll 12
       for (int t = 0; t < T; ++t)
@@ -133,7 +137,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
   if constexpr (F::kMost == 255) {
     Ints sums[2][2][T];  // of the low and the high halves of bytes
 #pragma GCC unroll 8
-    for (int64_t k = 0; k < F::kGroup; k += 4) {
+    for (int64_t k = 0; k < F::kDot; k += 4) {
       Ints parts[2][2];
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) {
@@ -163,7 +167,7 @@ inline __attribute__((always_inline)) void group_dots(const std::byte* w, const 
                            : F::kMost == 31 ? 16
                                             : 8;  // numbers summed in 16 bits
 #pragma GCC unroll 4
-  for (int64_t begin = 0; begin < F::kGroup; begin += kRun) {
+  for (int64_t begin = 0; begin < F::kDot; begin += kRun) {
     Ints sums[2][T];
 #pragma GCC unroll 8
     for (int64_t k = begin; k < begin + kRun; k += 4) {

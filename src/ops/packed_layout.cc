@@ -1,5 +1,7 @@
 #include "ops/packed_layout.h"
 
+#include <algorithm>
+
 namespace cria::ops {
 namespace {
 
@@ -11,8 +13,7 @@ int64_t lines(int64_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 std::optional<PackedLayout> packed_layout(DType type) {
   if (type == DType::bf16) return PackedLayout{};
   if (!is_quantised(type)) return std::nullopt;
-  return PackedLayout{block_format(type),
-                      type == DType::q4_0 || type == DType::q4_1 || type == DType::q4_k};
+  return PackedLayout{block_format(type), most_number(type) == 15};
 }
 
 PackedPanel packed_panel(const PackedLayout& layout, int64_t cols) {
@@ -28,10 +29,10 @@ PackedPanel packed_panel(const PackedLayout& layout, int64_t cols) {
     return p;
   }
   p.groups = cols / layout.group;
-  p.unit_groups = layout.of_256 ? 256 / layout.group : 2;
-  const int64_t halves = (layout.of_256 ? 1 : p.unit_groups) * kPanelRows * 2;
-  p.scales = section(halves);
-  if (layout.offsets) p.offsets = section(halves);
+  p.unit_groups = layout.of_256 ? 256 / layout.group : layout.wide ? 1 : 2;
+  const int64_t scales = (layout.of_256 ? 1 : p.unit_groups) * kPanelRows * (layout.wide ? 4 : 2);
+  p.scales = section(scales);
+  if (layout.offsets) p.offsets = section(scales);
   if (layout.of_256) {
     p.small_scales = section(p.unit_groups * kPanelRows);
     if (layout.offsets) p.small_offsets = section(p.unit_groups * kPanelRows);
@@ -47,8 +48,8 @@ PackedRow packed_row(const PackedLayout& layout, int64_t cols, bool pairs) {
     r.bytes = (cols + 1) / 2 * (pairs ? 4 : 8);
     return r;
   }
-  r.group = 32;
-  r.sum_group = layout.group;
+  r.group = std::max<int64_t>(32, dot_numbers(layout));
+  r.sum_group = dot_numbers(layout);
   r.zero = layout.zero;
   r.offsets = layout.offsets;
   r.scales = cols;

@@ -25,7 +25,7 @@ int64_t panels_of(int64_t rows) { return (rows + kPanelRows - 1) / kPanelRows; }
 /// A row's group as a panel stores it.
 struct StoredGroup {
   float scale = 0, offset = 0;
-  std::array<uint8_t, 32> numbers{};
+  std::array<uint8_t, 128> numbers{};
 };
 
 /// Group g of row `row` of a panel.
@@ -34,6 +34,7 @@ StoredGroup stored_group(const PackedLayout& layout, const PackedPanel& at, cons
   const int64_t in_unit = g % at.unit_groups;
   const std::byte* const unit = panel + g / at.unit_groups * at.unit_bytes;
   const auto scale = [&](int64_t half, int64_t small) {
+    if (layout.wide) return at_bytes<float>(unit + half + row * 4);
     const int64_t group = layout.of_256 ? 0 : in_unit;
     const auto value =
         static_cast<float>(at_bytes<f16>(unit + half + (group * kPanelRows + row) * 2));
@@ -66,8 +67,7 @@ bool PackedMatrix::takes(DType type) { return packed_layout(type).has_value(); }
 PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
     : type_(type), rows_(rows), cols_(cols) {
   const auto layout = packed_layout(type);
-  require(layout.has_value(),
-          "packed weights: {} is not packed, expected BF16 or blocks of Q4_0 to Q8_0",
+  require(layout.has_value(), "packed weights: {} is not packed, expected BF16 or a type of blocks",
           name_of(type));
   require(cols % block_elements(type) == 0,
           "packed weights: {} columns, expected a multiple of {} for {}", cols,

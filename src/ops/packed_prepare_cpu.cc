@@ -1,13 +1,10 @@
-// Rows of x for the product with packed weights: rounded to 8 bits, 32 numbers to a scale, with the sums that zeros and offsets of
+// Rows of x for the product with packed weights: rounded to 8 bits, 32 to 128 numbers to a scale, with the sums that zeros and offsets of
 // the weights are multiplied with; or, for bf16 weights, as pairs or as f32.
 #include "ops/packed_kernels.h"
 #include "ops/simd.h"
 
 namespace cria::ops::CRIA_ISA {
 namespace {
-
-constexpr int64_t kGroup = 32;
-constexpr int64_t kVectors = kGroup / kLanes;
 
 #ifdef __AVX512F__
 using Ints = __m512i;
@@ -47,12 +44,13 @@ inline void store_bytes(int8_t* p, Ints v) {
 // Largest magnitudes below are as good as 0: 127 / largest would not be finite.
 constexpr float kTiny = 1e-30f;
 
-/// One group: whole numbers to q, their sums over the first and the second 16 to `sums`; the scale is returned.
-template <class T>
+/// One group: whole numbers to q, their sums over the first 16 and the others to `sums`; the scale is returned.
+template <int64_t Group, class T>
 float round_group(const T* x, int8_t* q, int32_t* sums) {
+  constexpr int64_t kVectors = Group / kLanes, kFirst = 16 / kLanes;
   Vec v[kVectors];
   Ints most = magnitude(v[0] = load(x));
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int64_t i = 1; i < kVectors; ++i)
     most = max_ints(most, magnitude(v[i] = load(x + i * kLanes)));
   // As integers, so that infinity and NaN are larger than any number.
@@ -61,24 +59,20 @@ float round_group(const T* x, int8_t* q, int32_t* sums) {
   const bool finite = bits < 0x7f800000;
   const float inverse = finite && largest >= kTiny ? 127.0f / largest : 0.0f;
   Ints n[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int64_t i = 0; i < kVectors; ++i) {
     // What is no number becomes some whole number; the scale then spoils every product.
     n[i] = to_ints(finite ? mul(v[i], set1(inverse)) : zero());
     store_bytes(q + i * kLanes, n[i]);
   }
-#ifdef __AVX512F__
-  sums[0] = sum_of_ints(n[0]);
-  sums[1] = sum_of_ints(n[1]);
-#else
-  sums[0] = sum_of_ints(n[0]) + sum_of_ints(n[1]);
-  sums[1] = sum_of_ints(n[2]) + sum_of_ints(n[3]);
-#endif
+  sums[0] = sums[1] = 0;
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kVectors; ++i) sums[i < kFirst ? 0 : 1] += sum_of_ints(n[i]);
   if (!finite) return __builtin_nanf("");
   return largest >= kTiny ? largest / 127.0f : 0.0f;
 }
 
-template <class T>
+template <int64_t Group, class T>
 void round_row(const PackedPrepareJob& job) {
   const T* const x = static_cast<const T*>(job.from);
   const PackedRow& row = job.row;
@@ -87,17 +81,16 @@ void round_row(const PackedPrepareJob& job) {
   auto* scales = reinterpret_cast<float*>(job.tile + rows * row.scales) + job.index;
   auto* whole = reinterpret_cast<int32_t*>(job.tile + rows * row.sums) + job.index;
   const auto zero_point = static_cast<int32_t>(row.zero);
-  for (int64_t g = 0; g < job.cols / kGroup; ++g, scales += rows) {
-    alignas(64) int8_t q[kGroup];
+  for (int64_t g = 0; g < job.cols / Group; ++g, scales += rows) {
+    alignas(64) int8_t q[Group];
     int32_t sums[2];
-    *scales = round_group(x + g * kGroup, q, sums);
+    *scales = round_group<Group>(x + g * Group, q, sums);
 #pragma GCC unroll 8
-    for (int64_t k = 0; k < kGroup; k += 4, numbers += 4 * rows)
-      __builtin_memcpy(numbers, q + k, 4);
+    for (int64_t k = 0; k < Group; k += 4, numbers += 4 * rows) __builtin_memcpy(numbers, q + k, 4);
     if (row.offsets) {
       const float scaled = *scales * static_cast<float>(sums[0] + sums[1]);
       __builtin_memcpy(whole, &scaled, 4);
-    } else if (row.sum_group == kGroup) {
+    } else if (row.sum_group == Group) {
       *whole = -zero_point * (sums[0] + sums[1]);
     } else {
       *whole = -zero_point * sums[0];
@@ -133,7 +126,16 @@ void copy_pairs(const PackedPrepareJob& job) {
 
 template <class T>
 void prepare_of(const PackedPrepareJob& job) {
-  return job.row.group == 0 ? widen_row<T>(job) : round_row<T>(job);
+  switch (job.row.group) {
+    case 0:
+      return widen_row<T>(job);
+    case 32:
+      return round_row<32, T>(job);
+    case 64:
+      return round_row<64, T>(job);
+    default:
+      return round_row<128, T>(job);
+  }
 }
 
 void prepare(const PackedPrepareJob& job) {

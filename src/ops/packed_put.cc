@@ -27,6 +27,10 @@ GroupPlace place_of(const PackedLayout& layout, const PackedPanel& at, std::byte
 /// Scales of group `s` of a block.
 void put_scales(const OpenBlock& block, size_t s, const PackedLayout& layout, const PackedPanel& at,
                 const GroupPlace& p, int64_t row) {
+  if (layout.wide) {
+    std::memcpy(p.unit + at.scales + row * 4, &block.wide_scale, 4);
+    return;
+  }
   const int64_t half = ((layout.of_256 ? 0 : p.in_unit) * kPanelRows + row) * 2,
                 small = p.in_unit * kPanelRows + row;
   std::memcpy(p.unit + at.scales + half, &block.scale, 2);
@@ -91,13 +95,11 @@ void put_numbers_of_all(const SixteenBlocks& blocks, size_t s, const PackedLayou
                         std::byte* to) {
   const auto begin = s * static_cast<size_t>(layout.group);
   SixteenRows rows;
-  if (layout.nibbles) {
-    for (size_t r = 0; r < kPanelRows; ++r) rows.row[r] = nibbles_of_32(&blocks[r].numbers[begin]);
-    return put_four_lines(rows, to);
-  }
-  for (int64_t k = 0; k < layout.group; k += 16, to += 4 * kLineBytes) {
-    for (size_t r = 0; r < kPanelRows; ++r)
-      rows.row[r] = load16(&blocks[r].numbers[begin + static_cast<size_t>(k)]);
+  for (int64_t k = 0; k < layout.group; k += layout.nibbles ? 32 : 16, to += 4 * kLineBytes) {
+    for (size_t r = 0; r < kPanelRows; ++r) {
+      const uint8_t* const from = &blocks[r].numbers[begin + static_cast<size_t>(k)];
+      rows.row[r] = layout.nibbles ? nibbles_of_32(from) : load16(from);
+    }
     put_four_lines(rows, to);
   }
 }

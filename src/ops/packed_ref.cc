@@ -1,6 +1,7 @@
 // linear_packed number by number. Sums follow the header's order, since the kernels promise its bits.
 #include "ops/packed_ref.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -21,17 +22,17 @@ struct RoundedGroup {
   std::vector<int> numbers;
 };
 
-RoundedGroup round_group(ConstView x, int64_t t, int64_t begin) {
+RoundedGroup round_group(ConstView x, int64_t t, int64_t begin, int64_t count) {
   float largest = 0;
   bool finite = true;
-  for (int64_t k = begin; k < begin + 32; ++k) {
+  for (int64_t k = begin; k < begin + count; ++k) {
     finite = finite && std::isfinite(number(x, t, k));
     largest = std::fmax(largest, std::fabs(number(x, t, k)));
   }
-  RoundedGroup g{finite ? 0.0F : std::nanf(""), std::vector<int>(32, 0)};
+  RoundedGroup g{finite ? 0.0F : std::nanf(""), std::vector<int>(static_cast<size_t>(count), 0)};
   if (!finite || largest < 1e-30F) return g;
   g.scale = largest / 127.0F;
-  for (int64_t k = 0; k < 32; ++k)
+  for (int64_t k = 0; k < count; ++k)
     g.numbers[static_cast<size_t>(k)] =
         static_cast<int>(std::nearbyint(number(x, t, begin + k) * (127.0F / largest)));
   return g;
@@ -56,17 +57,19 @@ void linear_packed_ref(ConstView x, const PackedMatrix& w, View y, Into into) {
     return;
   }
   std::vector<PackedNumber> numbers(static_cast<size_t>(w.cols()));
+  const int64_t dot_size = dot_numbers(layout), together = std::max<int64_t>(32, dot_size);
   for (int64_t t = 0; t < x.rows; ++t) {
     std::vector<RoundedGroup> rounded;
-    for (int64_t k = 0; k < x.cols; k += 32) rounded.push_back(round_group(x, t, k));
+    for (int64_t k = 0; k < x.cols; k += together)
+      rounded.push_back(round_group(x, t, k, together));
     for (int64_t o = 0; o < w.rows(); ++o) {
       w.numbers(o, numbers);
       float sum = 0;
-      for (int64_t begin = 0; begin < w.cols(); begin += layout.group) {
-        const RoundedGroup& g = rounded[static_cast<size_t>(begin / 32)];
+      for (int64_t begin = 0; begin < w.cols(); begin += dot_size) {
+        const RoundedGroup& g = rounded[static_cast<size_t>(begin / together)];
         int dot = 0, plain = 0;
-        for (int64_t k = begin; k < begin + layout.group; ++k) {
-          const int q = g.numbers[static_cast<size_t>(k % 32)];
+        for (int64_t k = begin; k < begin + dot_size; ++k) {
+          const int q = g.numbers[static_cast<size_t>(k % together)];
           dot += q * (numbers[static_cast<size_t>(k)].stored - layout.zero);
           plain += q;
         }

@@ -1,4 +1,5 @@
-// How GGUF's blocks of few bits lie in memory. Read by open_block.cc, written by formats/quantise*.cc.
+// How blocks of few bits lie in memory: GGUF's as in its files, groups of whole numbers with their scale in front. Read by
+// open_block.cc, written by formats/quantise*.cc and compressed_tensors.cc.
 //
 // Names: d scale, m (or dmin) offset, qs low bits, qh high bits. Source: docs/formats/gguf.md, "Blocks".
 #pragma once
@@ -69,9 +70,19 @@ struct Q6_K {
   f16 d;
 };
 
+// int4_* and int8_*: number k of the group takes bits [k * Bits, (k + 1) * Bits) of qs and stands for d times (it - 2^(Bits - 1)).
+// The numbers are those of a file of compressed-tensors; d is f32 because there scales are bf16, f16 or f32.
+template <size_t Bits, size_t Group>
+struct IntGroup {
+  static constexpr size_t kElements = Group, kBits = Bits;
+  float d;
+  std::array<uint8_t, Group * Bits / 8> qs;
+};
+
 // No padding anywhere: a block in memory is a block in the file.
 static_assert(sizeof(Q4_0) == 18 && sizeof(Q4_1) == 20 && sizeof(Q5_0) == 22 && sizeof(Q5_1) == 24);
 static_assert(sizeof(Q8_0) == 34 && sizeof(Q4_K) == 144 && sizeof(Q5_K) == 176 &&
               sizeof(Q6_K) == 210);
+static_assert(sizeof(IntGroup<4, 32>) == 20 && sizeof(IntGroup<8, 128>) == 132);
 
 }  // namespace cria::blocks

@@ -10,7 +10,8 @@
 
 namespace cria {
 
-/// The first group can be computed with; the second is stored only; the third is GGUF's blocks.
+/// The first group can be computed with; the second is stored only; the third is blocks: GGUF's, then whole numbers of 4 or 8 bits
+/// with a scale for each 32, 64 or 128.
 enum class DType : uint8_t {
   f32,
   f16,
@@ -33,18 +34,28 @@ enum class DType : uint8_t {
   q4_k,
   q5_k,
   q6_k,
+  int4_g32,
+  int4_g64,
+  int4_g128,
+  int8_g32,
+  int8_g64,
+  int8_g128,
 };
 
 /// Elements per block (1 for plain types) and bytes per block.
 int64_t block_elements(DType dtype);
 int64_t block_bytes(DType dtype);
 inline bool is_quantised(DType dtype) { return dtype >= DType::q4_0; }
+/// int4_* and int8_*, which no GGUF has.
+inline bool is_int_group(DType dtype) { return dtype >= DType::int4_g32; }
+/// The one of them of 4 or 8 bits in groups of 32, 64 or 128; nothing for others.
+std::optional<DType> int_group_type(int64_t bits, int64_t group);
 inline bool is_float(DType dtype) { return dtype <= DType::f64; }
 /// Bytes of `count` elements; count must be a multiple of the block.
 inline int64_t bytes_of(DType dtype, int64_t count) {
   return count / block_elements(dtype) * block_bytes(dtype);
 }
-/// "F32", "BF16", "Q4_K": safetensors' spelling, and GGUF's for blocks.
+/// "F32", "BF16", "Q4_K": safetensors' spelling, and GGUF's for blocks; "INT4_G128".
 std::string_view name_of(DType dtype);
 std::optional<DType> dtype_from_name(std::string_view name);
 

@@ -1,5 +1,6 @@
 #include "tensor/open_block.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/error.h"
@@ -113,6 +114,22 @@ void open(const Q6_K& b, OpenBlock& block) {
   }
 }
 
+template <size_t Group>
+void open(const IntGroup<4, Group>& b, OpenBlock& block) {
+  block.wide_scale = b.d;
+#pragma omp simd
+  for (size_t i = 0; i < Group / 2; ++i) {
+    block.numbers[2 * i] = b.qs[i] & 15;
+    block.numbers[2 * i + 1] = b.qs[i] >> 4;
+  }
+}
+
+template <size_t Group>
+void open(const IntGroup<8, Group>& b, OpenBlock& block) {
+  block.wide_scale = b.d;
+  std::ranges::copy(b.qs, block.numbers.begin());
+}
+
 template <class Block>
 void open_all(const std::byte* bytes, int64_t stride, std::span<OpenBlock> blocks) {
   for (OpenBlock& block : blocks) {
@@ -139,6 +156,14 @@ BlockFormat block_format(DType type) {
     case DType::q4_k:
     case DType::q5_k:
       return {.group = 32, .offsets = true, .of_256 = true};
+    case DType::int4_g32:
+    case DType::int4_g64:
+    case DType::int4_g128:
+      return {.group = block_elements(type), .zero = 8, .wide = true};
+    case DType::int8_g32:
+    case DType::int8_g64:
+    case DType::int8_g128:
+      return {.group = block_elements(type), .zero = 128, .wide = true};
     default:
       check(type == DType::q6_k, "a type of blocks is asked for");
       return {.group = 16, .zero = 32, .of_256 = true};
@@ -146,6 +171,7 @@ BlockFormat block_format(DType type) {
 }
 
 BlockLine line_of(const BlockFormat& format, const OpenBlock& block, size_t group) {
+  if (format.wide) return {block.wide_scale, 0};
   BlockLine line{static_cast<float>(block.scale), 0};
   if (format.offsets) line.offset = static_cast<float>(block.offset);
   if (!format.of_256) return line;
@@ -174,6 +200,18 @@ void open_blocks(DType type, const std::byte* bytes, int64_t stride, std::span<O
       return open_all<Q4_K>(bytes, stride, blocks);
     case DType::q5_k:
       return open_all<Q5_K>(bytes, stride, blocks);
+    case DType::int4_g32:
+      return open_all<IntGroup<4, 32>>(bytes, stride, blocks);
+    case DType::int4_g64:
+      return open_all<IntGroup<4, 64>>(bytes, stride, blocks);
+    case DType::int4_g128:
+      return open_all<IntGroup<4, 128>>(bytes, stride, blocks);
+    case DType::int8_g32:
+      return open_all<IntGroup<8, 32>>(bytes, stride, blocks);
+    case DType::int8_g64:
+      return open_all<IntGroup<8, 64>>(bytes, stride, blocks);
+    case DType::int8_g128:
+      return open_all<IntGroup<8, 128>>(bytes, stride, blocks);
     default:
       return open_all<Q6_K>(bytes, stride, blocks);
   }

@@ -66,6 +66,16 @@ void put(const uint8_t* numbers, Q6_K& b) {
   }
 }
 
+template <size_t Group>
+void put(const uint8_t* numbers, IntGroup<4, Group>& b) {
+  for (size_t i = 0; i < b.qs.size(); ++i)
+    b.qs[i] = static_cast<uint8_t>((numbers[2 * i] & 15) | (numbers[2 * i + 1] & 15) << 4);
+}
+template <size_t Group>
+void put(const uint8_t* numbers, IntGroup<8, Group>& b) {
+  std::memcpy(b.qs.data(), numbers, Group);
+}
+
 template <class Block>
 void put_as(const uint8_t* numbers, std::byte* bytes) {
   Block b;
@@ -81,6 +91,9 @@ int most_number(DType type) {
     case DType::q4_0:
     case DType::q4_1:
     case DType::q4_k:
+    case DType::int4_g32:
+    case DType::int4_g64:
+    case DType::int4_g128:
       return 15;
     case DType::q5_0:
     case DType::q5_1:
@@ -111,6 +124,18 @@ void put_numbers(DType type, std::span<const uint8_t> numbers, std::byte* block)
       return put_as<Q4_K>(from, block);
     case DType::q5_k:
       return put_as<Q5_K>(from, block);
+    case DType::int4_g32:
+      return put_as<IntGroup<4, 32>>(from, block);
+    case DType::int4_g64:
+      return put_as<IntGroup<4, 64>>(from, block);
+    case DType::int4_g128:
+      return put_as<IntGroup<4, 128>>(from, block);
+    case DType::int8_g32:
+      return put_as<IntGroup<8, 32>>(from, block);
+    case DType::int8_g64:
+      return put_as<IntGroup<8, 64>>(from, block);
+    case DType::int8_g128:
+      return put_as<IntGroup<8, 128>>(from, block);
     default:
       return put_as<Q6_K>(from, block);
   }

@@ -94,7 +94,9 @@ TEST(Feedback, RefusesWhatIsNotFinite) {
 class RoundingWithFeedback : public testing::TestWithParam<DType> {};
 INSTANTIATE_TEST_SUITE_P(All, RoundingWithFeedback,
                          testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
-                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k),
+                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k,
+                                         DType::int4_g32, DType::int4_g64, DType::int4_g128,
+                                         DType::int8_g32, DType::int8_g64, DType::int8_g128),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
 double error_of_outputs(const Tensor& x, const Tensor& w, const Tensor& rounded,

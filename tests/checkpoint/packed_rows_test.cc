@@ -44,7 +44,9 @@ TEST_P(PackedRows, StandForWhatDequantiseSays) {
 
 INSTANTIATE_TEST_SUITE_P(Types, PackedRows,
                          testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
-                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k),
+                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k,
+                                         DType::int4_g32, DType::int4_g64, DType::int4_g128,
+                                         DType::int8_g32, DType::int8_g64, DType::int8_g128),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "checkpoint/weight_source.h"
 #include "data/alpaca.h"
 #include "data/conversation.h"
+#include "formats/compressed_tensors.h"
 #include "formats/files.h"
 #include "formats/gguf.h"
 #include "formats/mindrecord.h"
@@ -91,6 +92,10 @@ TEST_P(Mutated, LoadsOrThrowsErrorSoon) {
 
 const std::vector<Kind> kKinds = {
     {"tiny.safetensors", [](const std::string& p) { read_all(*open_safetensors(p)); }},
+    {"int4.safetensors",
+     [](const std::string& p) {
+       read_all(*open_compressed(open_safetensors(p), {{4, 128, true}}));
+     }},
     {"tiny.safetensors.index.json",
      [](const std::string& p) { (void)parse_safetensors_index(read_text(p), p); }},
     {"tiny.gguf", [](const std::string& p) { (void)WeightSource::open(p); }},

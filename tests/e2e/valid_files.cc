@@ -34,6 +34,8 @@ void make_weights(const std::string& folder) {
   fs::copy_file(folder + "/tiny/model.safetensors", folder + "/tiny.safetensors");
   fs::copy_file(folder + "/tiny/config.json", folder + "/config.json");
   fs::copy_file(folder + "/tiny.bin", folder + "/tiny.pth");
+  fs::copy_file(CRIA_SOURCE_DIR "/tests/golden/compressed/int4_g128/model.safetensors",
+                folder + "/int4.safetensors");
   SafetensorsIndex index;
   const auto single = open_safetensors(folder + "/tiny.safetensors");
   for (const TensorInfo& t : single->tensors())

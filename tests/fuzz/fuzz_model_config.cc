@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "formats/compressed_config.h"
 #include "model/config.h"
 #include "ops/rope.h"
 
@@ -27,6 +28,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const cria::LlamaConfig config = cria::parse_meta_params(text, "params.json");
     (void)cria::hf_config_json(config, cria::DType::f32);
     (void)cria::forward_flops_per_token(config, config.max_position_embeddings);
+  } catch (const cria::Error&) {
+  }
+  try {
+    (void)cria::parse_compressed_config(text, "config.json");
   } catch (const cria::Error&) {
   }
   return 0;

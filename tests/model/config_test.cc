@@ -167,6 +167,9 @@ TEST(HfConfig, HostileValuesAreNamed) {
       {"attention_bias", true, "attention_bias"},
       {"mlp_bias", true, "mlp_bias"},
       {"quantization_config", {{"bits", 4}}, "quantization_config"},
+      {"quantization_config", {{"quant_method", "gptq"}}, "compressed-tensors"},
+      {"quantization_config", {{"quant_method", 4}}, "quantization_config.quant_method"},
+      {"quantization_config", "compressed-tensors", "expected a JSON object"},
   };
   for (const Hostile& h : all) {
     auto json = llama3();

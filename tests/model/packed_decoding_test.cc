@@ -1,9 +1,11 @@
 // Generation with packed weights: the laws of decoding hold to the bit, and the numbers are those of plain weights.
+#include <array>
 #include <cmath>
 #include <cstring>
 
 #include "model/packed_weights.h"
 #include "model/random_model.h"
+#include "tensor/open_block.h"
 
 namespace cria::testing {
 namespace {
@@ -35,6 +37,23 @@ std::vector<std::byte> as_q8_0(std::span<const float> row) {
   return blocks;
 }
 
+/// As blocks of int4_g32: the largest number is 7 steps of the scale.
+std::vector<std::byte> as_int4_g32(std::span<const float> row) {
+  std::vector<std::byte> blocks(static_cast<size_t>(bytes_of(DType::int4_g32, std::ssize(row))));
+  std::byte* to = blocks.data();
+  for (size_t begin = 0; begin < row.size(); begin += 32, to += 20) {
+    float largest = 0;
+    for (size_t k = begin; k < begin + 32; ++k) largest = std::max(largest, std::abs(row[k]));
+    const float scale = largest / 7;
+    std::array<uint8_t, 32> numbers{};
+    for (size_t k = 0; k < 32; ++k)
+      numbers[k] = static_cast<uint8_t>(std::lround(row[begin + k] / scale) + 8);
+    std::memcpy(to, &scale, 4);
+    put_numbers(DType::int4_g32, numbers, to);
+  }
+  return blocks;
+}
+
 /// Packed copies of f32 weights, and what they stand for.
 struct Both {
   PackedWeights packed;
@@ -53,8 +72,8 @@ Both packed_copy(const ParamArena& exact, DType type) {
       if (p.is_norm()) {
         both.packed.put_rows(i, r, std::as_bytes(row));
         std::ranges::copy(row, to.begin());
-      } else if (type == DType::q8_0) {
-        const auto blocks = as_q8_0(row);
+      } else if (type != DType::bf16) {
+        const auto blocks = type == DType::q8_0 ? as_q8_0(row) : as_int4_g32(row);
         both.packed.put_rows(i, r, blocks);
         ops::PackedMatrix one(type, 1, p.cols());
         one.put_rows(0, blocks);
@@ -78,7 +97,8 @@ class PackedDecoding : public ::testing::TestWithParam<DType> {
   Both weights_ = packed_copy(random_weights(config_, DType::f32, pool_), GetParam());
   std::vector<int32_t> ids_ = random_ids(700, config_.vocab_size, 3);
 };
-INSTANTIATE_TEST_SUITE_P(Types, PackedDecoding, ::testing::Values(DType::bf16, DType::q8_0),
+INSTANTIATE_TEST_SUITE_P(Types, PackedDecoding,
+                         ::testing::Values(DType::bf16, DType::q8_0, DType::int4_g32),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
 TEST_P(PackedDecoding, StepsGiveTheBitsOfAPrefill) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,12 +11,15 @@
 #include "base/error.h"
 #include "ops/elementwise.h"
 #include "ops/random_matrix.h"
+#include "tensor/open_block.h"
 
 namespace cria::ops {
 namespace {
 
-constexpr DType kBlocks[] = {DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
-                             DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k};
+constexpr DType kBlocks[] = {DType::q4_0,     DType::q4_1,     DType::q5_0,      DType::q5_1,
+                             DType::q8_0,     DType::q4_k,     DType::q5_k,      DType::q6_k,
+                             DType::int4_g32, DType::int4_g64, DType::int4_g128, DType::int8_g32,
+                             DType::int8_g64, DType::int8_g128};
 
 /// Blocks of random bits, but with scales that are ordinary numbers: every bit pattern of the numbers occurs.
 std::vector<std::byte> random_blocks(DType type, int64_t rows, int64_t cols, uint64_t seed) {
@@ -35,6 +39,11 @@ std::vector<std::byte> random_blocks(DType type, int64_t rows, int64_t cols, uin
   const bool second =
       type == DType::q4_1 || type == DType::q5_1 || type == DType::q4_k || type == DType::q5_k;
   for (size_t b = 0; b < bytes.size(); b += block) {
+    if (is_int_group(type)) {
+      const float value = static_cast<float>(next() >> 40) / (1 << 25) - 0.1F;
+      std::memcpy(&bytes[b], &value, 4);
+      continue;
+    }
     set_half(b + (type == DType::q6_k ? 208 : 0));
     if (second) set_half(b + 2);
   }
@@ -232,6 +241,56 @@ TEST(Packed, WhatIsNotFiniteSpoilsItsRowAndNoOther) {
       EXPECT_TRUE(std::isnan(y.view().row<float>(0)[o]));
       EXPECT_TRUE(std::isfinite(y.view().row<float>(1)[o]));
     }
+  }
+}
+
+// An odd number of groups, and a product whose whole sums are as large as they can be: -128 times -127 or -8 times -127, in every column.
+TEST(Packed, WholeSumsOfGroupsDoNotOverflow) {
+  ThreadPool pool(1);
+  for (const DType type : {DType::int4_g64, DType::int4_g128, DType::int8_g64, DType::int8_g128}) {
+    const int64_t cols = 3 * block_elements(type);
+    const auto lowest = most_number(type) == 15 ? -8.0F : -128.0F;
+    std::vector<std::byte> blocks(static_cast<size_t>(bytes_of(type, 16 * cols)));
+    const float one = 1;
+    for (size_t b = 0; b < blocks.size(); b += static_cast<size_t>(block_bytes(type)))
+      std::memcpy(&blocks[b], &one, 4);  // numbers of 0 stand for the lowest
+    PackedMatrix w(type, 16, cols);
+    w.put_rows(0, blocks);
+    for (const float sign : {-1.0F, 1.0F}) {
+      Tensor x(DType::f32, 13, cols), y(DType::f32, 13, 16);
+      std::ranges::fill(x.span<float>(), sign * 127);
+      linear_packed(x, w, y, {pool});
+      for (const float sum : y.span<float>())
+        EXPECT_EQ(sum, sign * 127 * lowest * static_cast<float>(cols)) << name_of(type);
+    }
+  }
+}
+
+// A large number of x leaves nothing of small ones that share its scale: 128 or 64 columns beside int4 in such groups, else 32.
+TEST(Packed, RowsOfXShareScalesAsTheHeaderSays) {
+  ThreadPool pool(1);
+  const std::pair<DType, int> cases[] = {{DType::int4_g128, 0},
+                                         {DType::int4_g64, 64},
+                                         {DType::int4_g32, 96},
+                                         {DType::int8_g128, 96},
+                                         {DType::int8_g64, 96}};
+  for (const auto& [type, kept] : cases) {
+    const auto block = static_cast<size_t>(block_bytes(type));
+    const std::vector<uint8_t> ones(static_cast<size_t>(block_elements(type)),
+                                    most_number(type) == 15 ? 9 : 129);
+    std::vector<std::byte> row(static_cast<size_t>(bytes_of(type, 128)));
+    const float scale = 1;
+    for (size_t b = 0; b < row.size(); b += block) {
+      std::memcpy(&row[b], &scale, 4);
+      put_numbers(type, ones, &row[b]);
+    }
+    PackedMatrix w(type, 1, 128);
+    w.put_rows(0, row);
+    Tensor x(DType::f32, 1, 128), y(DType::f32, 1, 1);
+    std::ranges::fill(x.span<float>(), 0.01F);
+    x.span<float>()[0] = 1000;
+    linear_packed(x, w, y, {pool});
+    EXPECT_NEAR(y.span<float>()[0], 1000 + 0.01 * kept, 0.001) << name_of(type);
   }
 }
 

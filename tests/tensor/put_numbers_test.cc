@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <vector>
 
 #include "base/random.h"
@@ -11,7 +12,9 @@ namespace {
 class BlockTypesOfNumbers : public testing::TestWithParam<DType> {};
 INSTANTIATE_TEST_SUITE_P(All, BlockTypesOfNumbers,
                          testing::Values(DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
-                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k),
+                                         DType::q8_0, DType::q4_k, DType::q5_k, DType::q6_k,
+                                         DType::int4_g32, DType::int4_g64, DType::int4_g128,
+                                         DType::int8_g32, DType::int8_g64, DType::int8_g128),
                          [](const auto& p) { return std::string(name_of(p.param)); });
 
 // open_block() is judged by llama.cpp's rows (tests/formats); this is its way back.
@@ -30,8 +33,13 @@ TEST_P(BlockTypesOfNumbers, NumbersArePutWhereTheyAreReadAndScalesStay) {
   put_numbers(type, numbers, block.data());
   open_block(type, block.data(), after);
   for (size_t i = 0; i < count; ++i) EXPECT_EQ(after.numbers[i], numbers[i]) << i;
-  EXPECT_EQ(after.scale.bits, before.scale.bits);
   const BlockFormat format = block_format(type);
+  if (format.wide) {
+    EXPECT_EQ(std::bit_cast<uint32_t>(after.wide_scale),
+              std::bit_cast<uint32_t>(before.wide_scale));
+  } else {
+    EXPECT_EQ(after.scale.bits, before.scale.bits);
+  }
   if (format.offsets) {
     EXPECT_EQ(after.offset.bits, before.offset.bits);
   }
