@@ -57,7 +57,7 @@ TEST_P(CompressedFolders, ArePackedWithoutLoss) {
   ThreadPool pool(2);
   const WeightSource source = WeightSource::open(golden(GetParam().name));
   const LlamaConfig& config = source.config();
-  PackedWeights packed(config, packed_types(source, config, std::nullopt));
+  PackedWeights packed(config, packed_types(source, config, whole_model(config), std::nullopt));
   load_parameters(source, packed, pool);
   const ParamArena plain = load_all(golden(GetParam().name), config, DType::f32);
   const LayerViews<Weight> layer = packed.layer(0);
@@ -172,8 +172,8 @@ TEST_P(WrittenFolders, HaveTheNumbersOfRoundingWhileLoading) {
   convert_weights(rows_of(exact), config, options_of(scratch.path("hf"), GetParam()));
   const WeightSource plain = WeightSource::open(scratch.path("plain")),
                      written = WeightSource::open(scratch.path("hf"));
-  PackedWeights loading(config, packed_types(plain, config, GetParam())),
-      loaded(config, packed_types(written, config, std::nullopt));
+  PackedWeights loading(config, packed_types(plain, config, whole_model(config), GetParam())),
+      loaded(config, packed_types(written, config, whole_model(config), std::nullopt));
   load_parameters(plain, loading, pool);
   load_parameters(written, loaded, pool);
   for (int64_t l = 0; l < config.num_hidden_layers; ++l) {
