@@ -25,7 +25,7 @@ std::vector<TensorInfo> stored_parts(const TensorInfo& tensor);
 /// A safetensors file with the parts of each tensor of int4_* or int8_*, packed; tensors come as whole blocks whose scales are
 /// numbers that a bf16 holds, as quantise() makes them. Otherwise as make_safetensors_writer().
 std::unique_ptr<TensorWriter> make_compressed_writer(const std::string& path,
-                                                     std::vector<TensorInfo> infos,
+                                                     const std::vector<TensorInfo>& infos,
                                                      const SafetensorsMetadata& metadata = {});
 
 }  // namespace cria

@@ -85,7 +85,7 @@ std::vector<TensorInfo> stored_parts(const TensorInfo& tensor) {
 }
 
 std::unique_ptr<TensorWriter> make_compressed_writer(const std::string& path,
-                                                     std::vector<TensorInfo> infos,
+                                                     const std::vector<TensorInfo>& infos,
                                                      const SafetensorsMetadata& metadata) {
   return std::make_unique<CompressedWriter>(path, infos, metadata);
 }
