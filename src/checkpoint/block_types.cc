@@ -10,7 +10,7 @@ namespace cria {
 BlockTypes block_types(DType matrices) {
   check(is_quantised(matrices), "matrices are made into blocks");
   const bool precise = matrices == DType::q8_0 || matrices == DType::q6_k ||
-                       (is_int_group(matrices) && most_number(matrices) == 255);
+                       (is_int_group(matrices) && int_group_bits(matrices) == 8);
   const DType ends = precise ? matrices : DType::q8_0;
   return {matrices, ends, ends};
 }
@@ -41,7 +41,7 @@ DType fitting_type(DType wanted, int64_t width, DType stored) {
   if (is_int_group(wanted)) {
     for (const int64_t group : {64, 32}) {
       if (group < block_elements(wanted) && width % group == 0)
-        return *int_group_type(most_number(wanted) == 15 ? 4 : 8, group);
+        return *int_group_type(int_group_bits(wanted), group);
     }
   }
   const DType smaller_blocks = wanted == DType::q4_k   ? DType::q5_0

@@ -230,8 +230,8 @@ void write_hugging_face(const WeightRows& weights, const LlamaConfig& config,
   std::string config_json = hf_config_json(config, stored);
   if (options.blocks) {
     const DType type = options.blocks->types.matrices;
-    config_json = with_compressed_config(
-        config_json, {most_number(type) == 15 ? 4 : 8, block_elements(type), true});
+    config_json =
+        with_compressed_config(config_json, {int_group_bits(type), block_elements(type), true});
   }
   write_file(join_path(options.output, "config.json"), config_json);
   write_file(join_path(options.output, "generation_config.json"), generation_config_json(config));

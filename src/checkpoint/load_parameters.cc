@@ -78,6 +78,12 @@ void for_runs(const std::vector<Param>& params, ThreadPool& pool, const Body& bo
   });
 }
 
+/// Rows [begin, begin + count) of a parameter's box.
+void read_rows_of(const WeightSource& source, size_t place, const Param& p, int64_t begin,
+                  int64_t count, DType dtype, std::span<std::byte> out) {
+  source.read_box(place, p.first_row() + begin, count, p.begin.back(), p.cols(), dtype, out);
+}
+
 }  // namespace
 
 void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool& pool) {
@@ -86,8 +92,7 @@ void load_parameters(const WeightSource& source, ParamArena& weights, ThreadPool
   for_runs(params, pool, [&](size_t i, int64_t begin, int64_t count) {
     const Param& p = params[i];
     const auto read = [&](std::span<std::byte> out) {
-      source.read_box(places[i], p.first_row() + begin, count, p.begin.back(), p.cols(),
-                      weights.dtype(), out);
+      read_rows_of(source, places[i], p, begin, count, weights.dtype(), out);
     };
     if (weights.memory() == nullptr)
       return read(bytes_of(weights[static_cast<int64_t>(i)].row_range(begin, count)));
@@ -127,8 +132,7 @@ void load_parameters(const WeightSource& source, PackedWeights& weights, ThreadP
     const Param& p = params[i];
     const int64_t elements = count * p.cols();
     const auto read = [&](DType dtype, std::span<std::byte> out) {
-      source.read_box(places[i], p.first_row() + begin, count, p.begin.back(), p.cols(), dtype,
-                      out);
+      read_rows_of(source, places[i], p, begin, count, dtype, out);
     };
     rows.resize(static_cast<size_t>(bytes_of(type, elements)));
     if (is_quantised(type) && type != source.tensors()[places[i]].dtype) {

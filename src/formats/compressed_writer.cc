@@ -78,7 +78,7 @@ std::vector<TensorInfo> stored_parts(const TensorInfo& tensor) {
   if (!is_int_group(tensor.dtype)) return {tensor};
   check(tensor.shape.size() == 2, "matrices are stored in groups");
   const int64_t rows = tensor.shape[0], cols = tensor.shape[1];
-  const int64_t bits = most_number(tensor.dtype) == 15 ? 4 : 8;
+  const int64_t bits = int_group_bits(tensor.dtype);
   return {{tensor.name + "_packed", DType::i32, {rows, cols * bits / 32}},
           {tensor.name + "_scale", DType::bf16, {rows, cols / block_elements(tensor.dtype)}},
           {tensor.name + "_shape", DType::i64, {2}}};

@@ -140,29 +140,30 @@ ParamArena ParamArena::empty_like(Memory* memory) const {
 
 namespace {
 
-// A device takes one call at a time.
-std::mutex g_transfers;
+/// Bytes between memories, of which one at least is the host's (null). A device takes one call at a time.
+void transfer(void* to, Memory* to_memory, const void* from, Memory* from_memory, size_t size) {
+  if (to_memory == nullptr && from_memory == nullptr) {
+    std::memcpy(to, from, size);
+    return;
+  }
+  check(to_memory == nullptr || from_memory == nullptr, "one of the two is the host's");
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
+  if (to_memory != nullptr) {
+    to_memory->write(to, from, size);
+  } else {
+    from_memory->read(to, from, size);
+  }
+}
 
 }  // namespace
 
 void ParamArena::read_rows(int64_t i, int64_t first, std::span<std::byte> out) const {
-  const void* const from = (*this)[i].at(first, 0);
-  if (memory() == nullptr) {
-    std::memcpy(out.data(), from, out.size());
-    return;
-  }
-  const std::lock_guard lock(g_transfers);
-  memory()->read(out.data(), from, out.size());
+  transfer(out.data(), nullptr, (*this)[i].at(first, 0), memory(), out.size());
 }
 
 void ParamArena::write_rows(int64_t i, int64_t first, std::span<const std::byte> rows) {
-  void* const to = (*this)[i].at(first, 0);
-  if (memory() == nullptr) {
-    std::memcpy(to, rows.data(), rows.size());
-    return;
-  }
-  const std::lock_guard lock(g_transfers);
-  memory()->write(to, rows.data(), rows.size());
+  transfer((*this)[i].at(first, 0), memory(), rows.data(), nullptr, rows.size());
 }
 
 void ParamArena::for_bytes(int64_t i,
@@ -183,18 +184,7 @@ void ParamArena::for_bytes(int64_t i,
 
 void ParamArena::assign(const ParamArena& other) {
   check(dtype() == other.dtype() && size_bytes() == other.size_bytes(), "the tables are the same");
-  check(memory() == nullptr || other.memory() == nullptr, "one of the two is the host's");
-  void* const to = all().data;
-  const void* const from = other.all().data;
-  if (memory() != nullptr) {
-    const std::lock_guard lock(g_transfers);
-    memory()->write(to, from, size_bytes());
-  } else if (other.memory() != nullptr) {
-    const std::lock_guard lock(g_transfers);
-    other.memory()->read(to, from, size_bytes());
-  } else {
-    std::memcpy(to, from, size_bytes());
-  }
+  transfer(all().data, memory(), other.all().data, other.memory(), size_bytes());
 }
 
 template <class V>

@@ -39,6 +39,8 @@ BlockLine line_of(const BlockFormat& format, const OpenBlock& block, size_t grou
 
 /// The largest whole number that the type can store: 15, 31, 63 or 255.
 int most_number(DType type);
+/// 4 or 8, of int4_* and int8_*.
+inline int64_t int_group_bits(DType type) { return most_number(type) == 15 ? 4 : 8; }
 
 /// Replaces the whole numbers of a block, all of them, and leaves its scales.
 void put_numbers(DType type, std::span<const uint8_t> numbers, std::byte* block);

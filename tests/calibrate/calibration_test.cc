@@ -28,7 +28,7 @@ struct Case {
   ThreadPool pool{2};
   ParamArena weights = testing::random_weights(config, DType::f32, pool);
   TemporaryFolder folder;
-  std::vector<int32_t> ids = testing::random_ids(20 * 32 + 5, config.vocab_size, 3);
+  std::vector<int32_t> ids = random_ids(20 * 32 + 5, config.vocab_size, 3);
   WeightSource source = saved();
 
   WeightSource saved() {

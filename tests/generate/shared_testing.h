@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
-#include "base/random.h"
 #include "base/thread_pool.h"
 #include "comm/groups.h"
 #include "formats/quantise.h"
 #include "generate/generator.h"
 #include "model/model_part.h"
 #include "model/packed_weights.h"
+#include "model/random_ids.h"
 
 namespace cria {
 
@@ -42,14 +42,6 @@ inline ParamArena slices(const LlamaConfig& config, const ModelPart& part, Threa
     for (int64_t e = 0; e < weights[i].elements(); ++e) p[e] *= 20;
   }
   return weights;
-}
-
-inline std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i)
-    ids.push_back(static_cast<int32_t>(random_bits(seed, 1, static_cast<uint64_t>(i)) %
-                                       static_cast<uint64_t>(vocab)));
-  return ids;
 }
 
 using Rows = std::vector<std::vector<int32_t>>;

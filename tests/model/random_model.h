@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/thread_pool.h"
 #include "model/fixture_model.h"
+#include "model/random_ids.h"
 
 namespace cria::testing {
 
@@ -42,14 +43,6 @@ inline ParamArena random_weights(const LlamaConfig& config, DType dtype, ThreadP
   auto* to = static_cast<bf16*>(weights.all().data);
   for (int64_t e = 0; e < exact.all().elements(); ++e) to[e] = bf16(from[e]);
   return weights;
-}
-
-inline std::vector<int32_t> random_ids(int64_t count, int64_t vocab, uint64_t seed) {
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < count; ++i)
-    ids.push_back(static_cast<int32_t>(random_bits(seed, 1, static_cast<uint64_t>(i)) %
-                                       static_cast<uint64_t>(vocab)));
-  return ids;
 }
 
 /// Documents of the given lengths; about a third of the targets untrained.

@@ -11,49 +11,19 @@ namespace cria::test {
 namespace {
 
 /// Twelve steps of two micro batches, on the processor or on the device.
-struct DeviceRun {
-  DeviceRun(DType storage, ops::Device* device, std::string root = {})
-      : exec{.pool = ops::pool(), .device = device},
-        state(config, storage, true, whole_model(config), {}, device) {
+struct DeviceRun : TinyRun {
+  DeviceRun(DType storage, ops::Device* device, std::string root = {}) : TinyRun(storage, device) {
     settings.epochs = 4;
-    settings.batch_size = 2;
     settings.gradient_accumulation_steps = 2;
-    settings.compute = storage;
-    settings.schedule.kind = Schedule::Kind::constant;
     settings.schedule.lr = 1e-3;
     settings.checkpoint_root = std::move(root);
     settings.save_every = 5;
     settings.async_save = true;  // must not matter
-    ParamArena first(config, storage);
-    init_parameters(first, 1, ops::pool());
-    state.weights.assign(first);
-    state.start(exec);
   }
   TrainResult train(int64_t steps = 0, bool resume = false) {
     settings.max_steps = steps;
-    Trainer trainer(config, state, settings, samples, exec, log);
-    if (resume && !trainer.resume()) throw MismatchError("nothing to resume");
-    return trainer.run();
+    return TinyRun::train(resume);
   }
-  /// Every byte that the next step depends on.
-  [[nodiscard]] std::string bits() const {
-    std::string all;
-    for (const ParamArena* arena :
-         {&state.weights, &state.m, &state.v, state.low ? &*state.low : nullptr,
-          state.master ? &*state.master : nullptr}) {
-      if (arena == nullptr) continue;
-      const ParamArena here = arena->copy_to(nullptr);
-      all.append(static_cast<const char*>(here.all().data), here.size_bytes());
-    }
-    return all + std::to_string(state.step);
-  }
-
-  LlamaConfig config = tiny_config();
-  TrainSettings settings;
-  ops::Exec exec;
-  TrainState state;
-  RandomSamples samples{12};
-  StepList log;
 };
 
 class TrainingOnDevice : public ::testing::TestWithParam<DType> {};

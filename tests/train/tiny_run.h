@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/temporary_folder.h"
+#include "ops/device.h"
 #include "train/trainer.h"
 
 namespace cria::test {
@@ -61,14 +62,18 @@ class StepList : public Reporter {
 
 /// Twelve samples, two to a step: six steps an epoch. Change the public members, then train().
 struct TinyRun {
-  explicit TinyRun(DType storage = DType::f32)
-      : state(config, storage, settings.optimizer.master_weights) {
+  /// On the processor, or with all matrices on a device.
+  explicit TinyRun(DType storage = DType::f32, ops::Device* device = nullptr)
+      : exec{.pool = pool, .device = device},
+        state(config, storage, settings.optimizer.master_weights, whole_model(config), {}, device) {
     settings.epochs = 2;
     settings.batch_size = 2;
     settings.compute = storage;
     settings.schedule.kind = Schedule::Kind::constant;
     settings.schedule.lr = 1e-2;
-    init_parameters(state.weights, 1, pool);
+    ParamArena first(config, storage);
+    init_parameters(first, 1, pool);
+    state.weights.assign(first);
     state.start(exec);
   }
   TrainResult train(bool resume = false) {
@@ -80,7 +85,8 @@ struct TinyRun {
   [[nodiscard]] std::string bits() const {
     std::string all;
     const auto add = [&](const ParamArena& arena) {
-      all.append(static_cast<const char*>(arena.all().data), arena.size_bytes());
+      const ParamArena here = arena.copy_to(nullptr);
+      all.append(static_cast<const char*>(here.all().data), here.size_bytes());
     };
     for (const ParamArena* arena : {&state.weights, &state.m, &state.v}) add(*arena);
     if (state.low) add(*state.low);
@@ -91,7 +97,7 @@ struct TinyRun {
   LlamaConfig config = tiny_config();
   TrainSettings settings;
   ThreadPool pool{2};
-  ops::Exec exec{pool};
+  ops::Exec exec;
   TrainState state;
   RandomSamples samples{12};
   StepList log;

@@ -5,7 +5,7 @@ import sys
 import compressed_tensors
 import torch
 import transformers
-from common import PROMPTS, Checks, generate, run
+from common import PROMPTS, Checks, chat_ids, generate, greedy_of_transformers, loads_everything, run
 
 cria, gguf, scratch = sys.argv[1:4]
 checks = Checks("compressed-tensors", compressed_tensors.__version__)
@@ -15,20 +15,13 @@ for kind, group in KINDS:
     # Both compute in fp32 with the same numbers: scales are exact, and the embedding is not rounded.
     run(cria, "quantize", "--model", gguf, "--type", kind, "--group", group, "--embedding", "f32", "--output", folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    chat = [tokenizer.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True, return_dict=False)
-            for p in PROMPTS]
+    chat = chat_ids(tokenizer)
     model, info = transformers.AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True,
         quantization_config=transformers.CompressedTensorsConfig(dequantize=True))
     checks.check(f"AutoModelForCausalLM loads every tensor of {kind} in groups of {group}",
-                 not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"])
-    model.eval()
-    expected = []
-    with torch.no_grad():
-        for ids in chat:
-            out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-                                 max_new_tokens=40, min_new_tokens=40, do_sample=False, eos_token_id=[], pad_token_id=0)
-            expected.append(out[0, len(ids):].tolist())
+                 loads_everything(info))
+    expected = greedy_of_transformers(model, chat, 40)
     checks.check(f"greedy continuations of 40 tokens are ours, {kind} in groups of {group}",
                  generate(cria, folder, chat, 40) == expected, f"{len(PROMPTS)} prompts, fp32")
 checks.finish()

@@ -4,7 +4,7 @@ import sys
 
 import torch
 import transformers
-from common import PROMPTS, TEXTS, Checks, generate, run, tokenize
+from common import PROMPTS, TEXTS, Checks, chat_ids, generate, greedy_of_transformers, loads_everything, run, tokenize
 
 cria, gguf, scratch = sys.argv[1:4]
 checks = Checks("transformers", transformers.__version__)
@@ -17,22 +17,15 @@ theirs = [tokenizer.encode(t, add_special_tokens=False) for t in TEXTS]
 checks.check("AutoTokenizer from our tokenizer.json gives our ids", ours == theirs, f"{len(TEXTS)} texts")
 checks.check("AutoTokenizer decodes our ids to the text", [tokenizer.decode(i) for i in ours] == TEXTS)
 
-chat = [tokenizer.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True,
-                                      return_dict=False) for p in PROMPTS]
+chat = chat_ids(tokenizer)
 layout = [tokenizer.decode(i) for i in chat]
 checks.check("our ids of the chat layout's text are apply_chat_template's",
              tokenize(cria, gguf, layout, scratch, allow_special=True) == chat, f"{len(PROMPTS)} prompts")
 
 model, info = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
 checks.check("AutoModelForCausalLM loads every weight",
-             not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"])
-model.eval()
-expected = []
-with torch.no_grad():
-    for ids in chat:
-        out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-                             max_new_tokens=40, min_new_tokens=40, do_sample=False, eos_token_id=[], pad_token_id=0)
-        expected.append(out[0, len(ids):].tolist())
+             loads_everything(info))
+expected = greedy_of_transformers(model, chat, 40)
 checks.check("greedy continuations of 40 tokens are ours", generate(cria, gguf, chat, 40) == expected,
              f"{len(PROMPTS)} prompts, fp32")
 template = [run(cria, "generate", "--model", gguf, "--prompt", p, "--prompt_template", "chatml", "--dtype", "fp32",

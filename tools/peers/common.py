@@ -63,6 +63,32 @@ def generate(cria, model, prompt_ids, new_tokens, dtype="fp32"):
     return json.loads(out)["output_ids"]
 
 
+def chat_ids(tokenizer):
+    """The prompts in a transformers tokenizer's chat layout."""
+    return [tokenizer.apply_chat_template([{"role": "user", "content": p}], add_generation_prompt=True, return_dict=False)
+            for p in PROMPTS]
+
+
+def loads_everything(info):
+    """Of a transformers model's output_loading_info."""
+    return not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+
+
+def greedy_of_transformers(model, prompt_ids, new_tokens):
+    """As generate(), by a transformers model."""
+    import torch
+
+    model.eval()
+    continued = []
+    with torch.no_grad():
+        for ids in prompt_ids:
+            out = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
+                                 max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False, eos_token_id=[],
+                                 pad_token_id=0)
+            continued.append(out[0, len(ids):].tolist())
+    return continued
+
+
 def common_prefix(a, b):
     """How many leading items agree."""
     return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
