@@ -34,12 +34,12 @@ Stage::Stage(const Shared& shared, const LayerRun& run) : shared_(shared), run_(
   for (int64_t l = run.first; l < run.first + run.count; ++l)
     layers_.emplace_back(config(), shared.layers.views(l).as<Weight>(), shared.weights.part().tp,
                          l);
-  if (!run.head || !shared.weights.part().vocab_split) return;
+  if (!run.head || shared.tp.alone()) return;
   Comm* const group = shared.tp.group();
-  vocab_split_ = {.first_row = first_vocab_row(lm_head()),
-                  .total_rows = config().vocab_size,
-                  .max = [group](std::span<float> values) { group->all_reduce_max(values); },
-                  .sum = [group](std::span<double> values) { group->all_reduce(values); }};
+  head_split_ = {.first_row = group->begin(config().vocab_size, group->rank()),
+                 .total_rows = config().vocab_size,
+                 .max = [group](std::span<float> values) { group->all_reduce_max(values); },
+                 .sum = [group](std::span<double> values) { group->all_reduce(values); }};
 }
 
 ConstView Stage::final_norm() const { return shared_.weights[shared_.weights.index().norm()]; }
@@ -113,8 +113,8 @@ View Stage::normed(Activations& a) {
 
 void Stage::head_loss(ConstView x, const Batch& batch, std::span<float> token_loss,
                       const ops::HeadGradients& gradients) {
-  ops::linear_cross_entropy(x, lm_head(), batch.targets, token_loss, gradients, shared_.exec,
-                            vocab_split_ ? &*vocab_split_ : nullptr);
+  ops::linear_cross_entropy(x, own_rows(lm_head()), batch.targets, token_loss, gradients,
+                            shared_.exec, head_split_ ? &*head_split_ : nullptr);
 }
 
 void Stage::losses(size_t i, const Batch& batch, std::span<float> token_loss) {
@@ -144,14 +144,10 @@ void Stage::back_through_head(Activations& a, const Batch& batch, float scale,
     head_gradient_ = Tensor(DType::f32, head.rows, head.cols, exec.device);
   const View written = into == ops::Into::write ? head : head_gradient_.view();
   const View dx_whole = tp.sequence() ? shared_.workspace.head_dx() : ws.d_normed;
-  head_loss(x, batch, token_loss, {.dx = dx_whole, .dw = written, .scale = scale});
+  head_loss(x, batch, token_loss, {.dx = dx_whole, .dw = own_rows(written), .scale = scale});
+  if (shares_whole_head()) tp.group()->all_gather(own_rows(written), written);
   if (into == ops::Into::add && !completes_shared_table(grads)) ops::add(head, written, exec);
-  if (vocab_split_) {
-    tp.sum(ws.d_normed, dx_whole);
-  } else if (tp.sequence()) {
-    ops::convert(dx_whole.row_range(tp.first_row(a.extent().tokens), a.extent().rows), ws.d_normed,
-                 exec);
-  }
+  tp.sum(ws.d_normed, dx_whole);
   const View dx = shared_.workspace.dx(), d_norm = grads.params[grads.params.index().norm()];
   ops::fill_zero(dx, exec);
   if (into == ops::Into::write) ops::fill_zero(d_norm, exec);

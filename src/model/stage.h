@@ -86,6 +86,16 @@ class Stage {
   [[nodiscard]] float eps() const { return static_cast<float>(config().rms_norm_eps); }
   [[nodiscard]] ConstView final_norm() const;
   [[nodiscard]] ConstView lm_head() const;
+  /// Whether ranks that share every layer hold the whole head each. They share its rows out, and each multiplies its own.
+  [[nodiscard]] bool shares_whole_head() const {
+    return !shared_.tp.alone() && !shared_.weights.part().vocab_split;
+  }
+  /// This rank's rows of the head, or of what has as many.
+  template <class V>
+  [[nodiscard]] V own_rows(V head) const {
+    return shares_whole_head() ? shared_.tp.group()->rows_of(head, shared_.tp.group()->rank())
+                               : head;
+  }
   /// Loss of the head's input x; gradients where they are wanted.
   void head_loss(ConstView x, const Batch& batch, std::span<float> token_loss,
                  const ops::HeadGradients& gradients);
@@ -110,7 +120,7 @@ class Stage {
   Shared shared_;
   LayerRun run_;
   std::optional<ops::VocabSplit>
-      vocab_split_;  // how ranks that share the head speak of a token's logits
+      head_split_;  // how ranks that share the head speak of a token's logits
   std::vector<DecoderLayer> layers_;
   std::deque<Activations> slots_;
   Tensor head_gradient_;  // [V, hidden] f32: one micro batch's, before it is added

@@ -98,8 +98,10 @@ int64_t scratch_bytes(const TrainingRun& run, const RankShare& share) {
   if (share.part.head) {
     const int64_t trained = run.trained_tokens > 0 ? run.trained_tokens : tokens;
     const int64_t vocab = run.config.vocab_size;
-    cover(std::min(trained, ops::head_chunk_tokens(vocab)), c.vocab_size, hidden);
-    bytes += ops::head_memory(trained, hidden, c.vocab_size, vocab, run.compute);
+    // Ranks share the head's rows out, whether they hold the others' or not.
+    const int64_t rows = (vocab + run.grid.tp - 1) / run.grid.tp;
+    cover(std::min(trained, ops::head_chunk_tokens(vocab)), rows, hidden);
+    bytes += ops::head_memory(trained, hidden, rows, vocab, run.compute);
   }
   return bytes + products.bytes();
 }

@@ -96,8 +96,11 @@ class Step {
   }
   void head(int64_t micros) {
     whole_streams(micros);
-    if (!share_.part.vocab_split) return;
     sums_of_stream(micros);
+    if (!share_.part.vocab_split)  // each rank has made the gradient of some rows
+      add("tp", "gradients of the head",
+          all_gather_cost(DType::f32, run_.config.vocab_size, hidden_, tp_, share_.grid.tp_index()),
+          micros);
     // Of each trained token its largest logit, the sum of exponentials and the target's logit.
     const int64_t trained = run_.trained_tokens > 0 ? run_.trained_tokens : tokens_;
     add("tp", "losses", small_sum_cost(trained * int64_t{sizeof(float) + 2 * sizeof(double)}, tp_),

@@ -19,6 +19,7 @@ constexpr int64_t kTokens = 64;
 /// A pure function of the sample's number. Every third sample trains few tokens, every seventh none.
 class Samples64 : public SampleSource {
  public:
+  explicit Samples64(int64_t vocab_size) : vocab_(static_cast<uint64_t>(vocab_size)) {}
   [[nodiscard]] int64_t samples_per_epoch() const override { return int64_t{1} << 20; }
   void fill(int64_t /*epoch*/, int64_t position, int64_t count, Samples& out) override {
     out.clear();
@@ -27,13 +28,16 @@ class Samples64 : public SampleSource {
       const int64_t masked = s % 7 == 3 ? kTokens : s % 3 == 0 ? kTokens * 3 / 4 : s % 5;
       for (int64_t t = 0; t < kTokens; ++t) {
         const uint64_t bits = random_bits(11, static_cast<uint64_t>(s), static_cast<uint64_t>(t));
-        ids.push_back(static_cast<int32_t>(bits % 512));
-        targets.push_back(t < masked ? -100 : static_cast<int32_t>(bits / 512 % 512));
+        ids.push_back(static_cast<int32_t>(bits % vocab_));
+        targets.push_back(t < masked ? -100 : static_cast<int32_t>(bits / 512 % vocab_));
       }
       out.add(ids, targets);
     }
   }
   [[nodiscard]] std::string fingerprint() const override { return "rig"; }
+
+ private:
+  uint64_t vocab_;
 };
 
 /// The first ranks of a larger run.
@@ -233,17 +237,18 @@ class Rig {
   ops::Exec exec_{pool_};
   TrainState state_;
   TrainSettings settings_;
-  Samples64 samples_;
+  Samples64 samples_{config_.vocab_size};
 };
 
 }  // namespace
 
 std::string Layout::name() const {
-  return fmt::format("dp{} tp{} pp{}{}{}{}{}{} micros{}{}", dp, tp, pp,
+  return fmt::format("dp{} tp{} pp{}{}{}{}{}{} micros{}{}{}", dp, tp, pp,
                      zero > 0 ? fmt::format(" zero{}", zero) : "",
                      shard > 0 ? fmt::format(" shard{}", shard) : "", sequence ? " sequence" : "",
                      vocab ? " vocab" : "", chunks > 1 ? fmt::format(" chunks{}", chunks) : "",
-                     micros, tied ? " tied" : "");
+                     micros, tied ? " tied" : "",
+                     vocab_size != 512 ? fmt::format(" V{}", vocab_size) : "");
 }
 
 LlamaConfig rig_config(const Layout& layout) {
@@ -254,7 +259,7 @@ LlamaConfig rig_config(const Layout& layout) {
   c.num_attention_heads = 16;
   c.num_key_value_heads = 8;
   c.head_dim = 8;
-  c.vocab_size = 512;
+  c.vocab_size = layout.vocab_size;
   c.max_position_embeddings = kTokens;
   c.tie_word_embeddings = layout.tied;
   return c;

@@ -32,6 +32,7 @@ struct Layout {
   int chunks = 1;         // runs of layers per stage (interleaved schedule)
   int64_t micros = 1;     // micro batches of a dp rank
   bool tied = false;
+  int64_t vocab_size = 512;
   Mistake mistake = Mistake::none;
 
   [[nodiscard]] int ranks() const { return dp * tp * pp; }
@@ -44,7 +45,7 @@ struct Outcome {
   std::string replicas_differ;                                 // where several ranks hold one thing
 };
 
-/// L8 (16 for interleaved schedules) d128 H16 kv8 F320 V512 T64.
+/// L8 (16 for interleaved schedules) d128 H16 kv8 F320 V512 (or as the layout says) T64.
 LlamaConfig rig_config(const Layout& layout);
 
 /// Trains for so many steps; every rank of the transport calls it. The first layout.ranks() of them work, rank 0 returns what
