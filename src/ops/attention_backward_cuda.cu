@@ -99,6 +99,7 @@ __device__ inline void add_weighted(float (&sums)[kDims], float number, SharedAr
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int j = 0; j < kOther; ++j) {
     const float n = __shfl_sync(kAllLanes, number, j);
+#pragma unroll
     for (int i = 0; i < kDims; ++i) {
       const int d = lane + i * kWarp;
       if (d < dim) sums[i] += n * rows[j * (dim + 1) + d];
@@ -127,6 +128,7 @@ __global__ void __launch_bounds__(kThreads)
     __syncthreads();
     load_key_rows(shared.other_a, shared.other_b, dim + 1, kOther, s, kv_head, key, keys, dim);
     __syncthreads();
+#pragma unroll
     for (int i = 0; i < kOwnOfWarp; ++i) {
       const int own = warp * kOwnOfWarp + i;
       const int64_t row = tile.begin + own, last = row / shape.group;
@@ -141,12 +143,14 @@ __global__ void __launch_bounds__(kThreads)
       add_weighted(sums[i], dscore, shared.other_a, dim);
     }
   }
+#pragma unroll
   for (int i = 0; i < kOwnOfWarp; ++i) {
     const int own = warp * kOwnOfWarp + i;
     if (own >= tile.count) continue;
     const int64_t row = tile.begin + own;
     const int64_t at =
         query_row(s, row, shape.group) * dq.stride + query_col(row, kv_head, shape.group, dim);
+#pragma unroll
     for (int n = 0; n < kDims; ++n) {
       if (lane + n * kWarp < dim) store_one(dq.data, dq.type, at + lane + n * kWarp, sums[i][n]);
     }
@@ -178,6 +182,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
     const int64_t row = first + lane;
+#pragma unroll
     for (int i = 0; i < kOwnOfWarp; ++i) {
       const int own = warp * kOwnOfWarp + i;
       if (own >= tile.count) continue;
@@ -189,10 +194,12 @@ __global__ void __launch_bounds__(kThreads)
       add_weighted(dv_sums[i], p, shared.other_b, dim);
     }
   }
+#pragma unroll
   for (int i = 0; i < kOwnOfWarp; ++i) {
     const int own = warp * kOwnOfWarp + i;
     if (own >= tile.count) continue;
     const int64_t token = s.first_row + tile.begin + own;
+#pragma unroll
     for (int n = 0; n < kDims; ++n) {
       const int d = lane + n * kWarp;
       if (d >= dim) continue;

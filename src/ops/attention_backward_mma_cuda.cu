@@ -49,11 +49,14 @@ template <int kDim, class Place>
 __device__ inline void write_rows(Rows to, const float (&sums)[kDim / 8][4], int first, int count,
                                   int dim, float factor, Place place) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, pair = lane % 4 * 2;
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = first + lane / 4 + half * 8;
     if (row >= count) continue;
     const int64_t at = place(row);
+#pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
+#pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int d = n * 8 + pair + e;
         if (d < dim) store_one(to.data, to.type, at + d, sums[n][half * 2 + e] * factor);
@@ -80,6 +83,7 @@ __global__ void __launch_bounds__(kMmaThreads)
                             shape.dim);
   int64_t last[2];
   float lse[2], delta[2];
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int here = first_row + lane / 4 + half * 8;
     const int64_t row = tile.begin + (here < tile.count ? here : tile.count - 1);
@@ -107,6 +111,7 @@ __global__ void __launch_bounds__(kMmaThreads)
     multiply_rows<kBf16, kDim>(weights, shared.own_b, first_row, shared.met_b);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
       for (int e = 0; e < 4; ++e) {
         const bool sees = key + n * 8 + pair + e % 2 <= last[e / 2];
         const float p = sees ? exp2f(scores[n][e] * shape.scale * kLog2e - lse[e / 2]) : 0.0f;
@@ -163,6 +168,7 @@ __global__ void __launch_bounds__(kMmaThreads)
     multiply_rows<kBf16, kDim>(weights, shared.own_b, first_key, shared.met_b);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
       for (int e = 0; e < 4; ++e) {
         const int met = n * 8 + pair + e % 2;
         const int64_t key = tile.begin + first_key + lane / 4 + e / 2 * 8;

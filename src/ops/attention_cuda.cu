@@ -30,6 +30,7 @@ __device__ inline void combine(Partial& a, const Partial& b) {
   const float scale_b = b.sum == 0 ? 0.0f : expf(b.most - most);
   a.most = most;
   a.sum = a.sum * scale_a + b.sum * scale_b;
+#pragma unroll
   for (int i = 0; i < kDims; ++i) a.out[i] = a.out[i] * scale_a + b.out[i] * scale_b;
 }
 
@@ -79,9 +80,11 @@ __device__ inline void attend(Partial& p, const Shared& shared, int row, int64_t
   const float weight = expf(score - most), old = p.sum == 0 ? 0.0f : expf(p.most - most);
   p.most = most;
   p.sum = p.sum * old + warp_sum(weight);
+#pragma unroll
   for (int i = 0; i < kDims; ++i) p.out[i] *= old;
   for (int j = 0; j < kKeys; ++j) {
     const float w = __shfl_sync(kAllLanes, weight, j);
+#pragma unroll
     for (int i = 0; i < kDims; ++i) {
       const int d = lane + i * kWarp;
       if (d < dim) p.out[i] += w * shared.v[j * dim + d];
@@ -98,6 +101,7 @@ __device__ inline void attend_span(Partial (&partials)[kRowsOfWarp], const Share
     __syncthreads();
     load_keys(shared, s, kv_head, key, end, shape.dim);
     __syncthreads();
+#pragma unroll
     for (int i = 0; i < kRowsOfWarp; ++i) {
       const int row = warp * kRowsOfWarp + i;
       const int64_t last = s.first_position + (tile.begin + row) / shape.group;
@@ -117,6 +121,7 @@ __device__ inline void write_row(const Partial& p, const Sequence& s, int64_t ro
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int64_t token = query_row(s, row, shape.group);
   const int64_t at = token * out.stride + query_col(row, kv_head, shape.group, shape.dim);
+#pragma unroll
   for (int i = 0; i < kDims; ++i) {
     const int d = lane + i * kWarp;
     if (d < shape.dim) store_one(out.data, out.type, at + d, p.out[i] / p.sum);
@@ -142,8 +147,10 @@ __global__ void __launch_bounds__(kThreads)
     Partial span[kRowsOfWarp];
     const int64_t end = begin + kKeySpan < keys ? begin + kKeySpan : keys;
     attend_span(span, shared, s, tile, kv_head, begin, end, shape);
+#pragma unroll
     for (int i = 0; i < kRowsOfWarp; ++i) combine(total[i], span[i]);
   }
+#pragma unroll
   for (int i = 0; i < kRowsOfWarp; ++i) {
     const int row = warp * kRowsOfWarp + i;
     if (row < tile.count)
@@ -178,12 +185,14 @@ __global__ void __launch_bounds__(kThreads)
   float* const to =
       partials + (work.partial + static_cast<int64_t>(kv_head) * work.spans + work.number) *
                      partial_size(shape.dim);
+#pragma unroll
   for (int i = 0; i < kRowsOfWarp; ++i) {
     float* const row = to + (warp * kRowsOfWarp + i) * (2 + shape.dim);
     if (lane == 0) {
       row[0] = span[i].most;
       row[1] = span[i].sum;
     }
+#pragma unroll
     for (int n = 0; n < kDims; ++n) {
       if (lane + n * kWarp < shape.dim) row[2 + lane + n * kWarp] = span[i].out[n];
     }
@@ -199,6 +208,7 @@ __global__ void __launch_bounds__(kThreads)
   const Sequence s = sequences[work.tile.sequence];
   const int kv_head = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
   for (int i = 0; i < kRowsOfWarp; ++i) {
     const int tile_row = warp * kRowsOfWarp + i;
     if (tile_row >= work.tile.count) continue;
@@ -211,6 +221,7 @@ __global__ void __launch_bounds__(kThreads)
       Partial span;
       span.most = row[0];
       span.sum = row[1];
+#pragma unroll
       for (int e = 0; e < kDims; ++e) {
         if (lane + e * kWarp < shape.dim) span.out[e] = row[2 + lane + e * kWarp];
       }

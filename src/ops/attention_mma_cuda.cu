@@ -42,6 +42,7 @@ __device__ inline void soften(float (&scores)[kTiles][4], float (&out)[kDim / 8]
     float most = rows.most[half];
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
       for (int e = 0; e < 2; ++e) {
         float& score = scores[n][half * 2 + e];
         score = key + n * 8 + pair + e <= rows.last[half] ? score * factor : -INFINITY;
@@ -54,6 +55,7 @@ __device__ inline void soften(float (&scores)[kTiles][4], float (&out)[kDim / 8]
     rows.sum[half] *= old;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
       for (int e = 0; e < 2; ++e) {
         float& score = scores[n][half * 2 + e];
         score = exp2f(score - most);
@@ -62,6 +64,7 @@ __device__ inline void soften(float (&scores)[kTiles][4], float (&out)[kDim / 8]
     }
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
+#pragma unroll
       for (int e = 0; e < 2; ++e) out[n][half * 2 + e] *= old;
     }
   }
@@ -105,13 +108,16 @@ __global__ void __launch_bounds__(kMmaThreads)
     multiply_weights<kBf16, kDim>(sums, scores, shared.v);
   }
   if (first_row >= tile.count) return;
+#pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float sum = row_sum(rows.sum[half]);
     const int row_here = first_row + lane / 4 + half * 8;
     if (row_here >= tile.count) continue;
     const int64_t row = tile.begin + row_here, token = query_row(s, row, shape.group);
     const int64_t col = query_col(row, kv_head, shape.group, shape.dim);
+#pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
+#pragma unroll
       for (int e = 0; e < 2; ++e) {
         const int d = n * 8 + pair + e;
         if (d < shape.dim)

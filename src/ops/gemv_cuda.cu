@@ -10,7 +10,7 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kRows = 8;  // of x at once
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 4)
     dot_rows(ConstRows x, ConstRows w, Rows y, int64_t first_row, int64_t rows, int64_t outputs,
              int64_t inputs, bool add) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
