@@ -1,5 +1,6 @@
-// Attention's gradients on tensor cores: one kernel for dq, a block for 64 rows over the keys they see, and one for dk and dv, a
-// block for 64 keys over the rows that see them. Both make the scores again; nothing is added atomically, so sums have one order.
+// Attention's gradients on tensor cores: one kernel for dq, a block for 128 rows over the keys they see, and one for dk and dv, a
+// block for 64 keys over the rows that see them. Both make the scores again, and what they meet next is on its way meanwhile;
+// nothing is added atomically, so sums have one order.
 // Source: Dao, "FlashAttention-2", 2023, algorithm 2, with its loop over keys cut in two.
 #include <cmath>
 
@@ -10,7 +11,12 @@ namespace {
 
 constexpr int kOther = 32;  // keys (or rows) that a block meets at a time
 constexpr int kTiles = kOther / 8;
+constexpr int kQueryTiles = 2, kKeyTiles = 1;  // of 16 that a warp owns
 constexpr float kLog2e = 1.4426950408889634f;
+
+/// Rows (or keys) of a block.
+template <int kOwnTiles>
+constexpr int kOwned = 16 * kOwnTiles * kMmaWarps;
 
 struct Inputs {
   ConstRows q, dout;
@@ -18,26 +24,28 @@ struct Inputs {
   int64_t lse_stride, delta_stride;
 };
 
-/// Two matrices of what the block owns, two of what it meets, and the latter transposed as far as they are needed.
-template <int kDim, int kTransposed>
+/// Two matrices of what the block owns, and two places for two matrices of what it meets: those at work, those on their way.
+template <int kDim, int kOwnTiles>
 struct Shared {
-  static constexpr int kOwn = kMmaRows * (kDim + kPad);
+  static constexpr int kOwn = kOwned<kOwnTiles> * (kDim + kPad);
   static constexpr int kMet = kOther * (kDim + kPad);
-  static constexpr int kTurned = kDim * (kOther + kPad);
-  static constexpr int kNumbers = (2 * kOwn + 2 * kMet + kTransposed * kTurned) * 2;
-  static constexpr int kBytes = kNumbers + 2 * kOther * 4;
-  SharedArray<uint16_t> own_a, own_b, met_a, met_b, turned_a, turned_b;
-  SharedArray<float> lse, delta;
-  __device__ Shared()
-      : own_a(shared_array<uint16_t>(0, kOwn)),
-        own_b(shared_array<uint16_t>(kOwn * 2, kOwn)),
-        met_a(shared_array<uint16_t>(kOwn * 4, kMet)),
-        met_b(shared_array<uint16_t>(kOwn * 4 + kMet * 2, kMet)),
-        turned_a(shared_array<uint16_t>(kOwn * 4 + kMet * 4, kTurned)),
-        turned_b(
-            shared_array<uint16_t>(kOwn * 4 + kMet * 4 + (kTransposed - 1) * kTurned * 2, kTurned)),
-        lse(shared_array<float>(kNumbers, kOther)),
-        delta(shared_array<float>(kNumbers + kOther * 4, kOther)) {}
+  static constexpr int kNumbers = (2 * kOwn + 4 * kMet) * 2;
+  static constexpr int kBytes = kNumbers + 4 * kOther * 4;
+  SharedArray<uint16_t> own_a = shared_array<uint16_t>(0, kOwn);
+  SharedArray<uint16_t> own_b = shared_array<uint16_t>(kOwn * 2, kOwn);
+  [[nodiscard]] __device__ SharedArray<uint16_t> met_a(int place) const {
+    return shared_array<uint16_t>((2 * kOwn + 2 * place * kMet) * 2, kMet);
+  }
+  [[nodiscard]] __device__ SharedArray<uint16_t> met_b(int place) const {
+    return shared_array<uint16_t>((2 * kOwn + (2 * place + 1) * kMet) * 2, kMet);
+  }
+  /// Where rows are met: their numbers.
+  [[nodiscard]] __device__ SharedArray<float> lse(int place) const {
+    return shared_array<float>(kNumbers + 2 * place * kOther * 4, kOther);
+  }
+  [[nodiscard]] __device__ SharedArray<float> delta(int place) const {
+    return shared_array<float>(kNumbers + (2 * place + 1) * kOther * 4, kOther);
+  }
 };
 
 __device__ inline int64_t head_of(int64_t row, int kv_head, int group) {
@@ -65,6 +73,28 @@ __device__ inline void write_rows(Rows to, const float (&sums)[kDim / 8][4], int
   }
 }
 
+/// What a lane knows of the two rows whose fragments it holds.
+struct LaneRows {
+  int last[2];  // key that each sees
+  float lse[2], delta[2];
+};
+
+/// scores [16, 8 kTiles] = the softmax's weights times (weights - delta), the gradient of the scores.
+__device__ inline void score_gradients(float (&scores)[kTiles][4],
+                                       const float (&weights)[kTiles][4], const LaneRows& rows,
+                                       int key, float scale) {
+  const int pair = static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+  for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      const bool sees = key + n * 8 + pair + e % 2 <= rows.last[e / 2];
+      const float p = sees ? exp2f(scores[n][e] * scale * kLog2e - rows.lse[e / 2]) : 0.0f;
+      scores[n][e] = p * (weights[n][e] - rows.delta[e / 2]);
+    }
+  }
+}
+
 // Grid: tiles of rows x KV heads.
 template <bool kBf16, int kDim>
 __global__ void __launch_bounds__(kMmaThreads)
@@ -73,58 +103,58 @@ __global__ void __launch_bounds__(kMmaThreads)
   const Tile tile = tiles[blockIdx.x];
   const Sequence s = sequences[tile.sequence];
   const int kv_head = static_cast<int>(blockIdx.y);
-  const int first_row = static_cast<int>(threadIdx.x) / kWarp * 16;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, pair = lane % 4 * 2;
-  const Shared<kDim, 1> shared;  // own: q, dout; met: k, v; turned: k
+  const int first_row = static_cast<int>(threadIdx.x) / kWarp * 16 * kQueryTiles;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const Shared<kDim, kQueryTiles> shared;  // own: q, dout; met: k, v
   const int64_t end = tile.begin + tile.count;
-  load_rows<kMmaRows, kDim>(shared.own_a, query_rows(in.q, s, tile.begin, end, kv_head, shape),
-                            shape.dim);
-  load_rows<kMmaRows, kDim>(shared.own_b, query_rows(in.dout, s, tile.begin, end, kv_head, shape),
-                            shape.dim);
-  int64_t last[2];
-  float lse[2], delta[2];
+  const int keys = static_cast<int>((end - 1) / shape.group) + 1;
+  const KeyRows k = key_rows(s.k, s.k_stride, s.k_head, kv_head, 0, keys, shape.dim);
+  const KeyRows v = key_rows(s.v, s.v_stride, s.v_head, kv_head, 0, keys, shape.dim);
+  const auto start = [&](int place, int key) {
+    start_rows<kOther, kDim>(shared.met_a(place), k.from(key), shape.dim);
+    start_rows<kOther, kDim>(shared.met_b(place), v.from(key), shape.dim);
+  };
+  start_rows<kOwned<kQueryTiles>, kDim>(
+      shared.own_a, query_rows(in.q, s, tile.begin, end, kv_head, shape), shape.dim);
+  start_rows<kOwned<kQueryTiles>, kDim>(
+      shared.own_b, query_rows(in.dout, s, tile.begin, end, kv_head, shape), shape.dim);
+  start(0, 0);
+  LaneRows lane_rows[kQueryTiles];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int here = first_row + lane / 4 + half * 8;
+  for (int i = 0; i < kQueryTiles * 2; ++i) {
+    const int here = first_row + i / 2 * 16 + lane / 4 + i % 2 * 8;
     const int64_t row = tile.begin + (here < tile.count ? here : tile.count - 1);
     const int64_t token = query_row(s, row, shape.group), head = head_of(row, kv_head, shape.group);
-    last[half] = row / shape.group;
-    lse[half] = in.lse[token * in.lse_stride + head] * kLog2e;
-    delta[half] = in.delta[token * in.delta_stride + head];
+    LaneRows& of = lane_rows[i / 2];
+    of.last[i % 2] = static_cast<int>(row / shape.group);
+    of.lse[i % 2] = in.lse[token * in.lse_stride + head] * kLog2e;
+    of.delta[i % 2] = in.delta[token * in.delta_stride + head];
   }
-  const int64_t keys = (end - 1) / shape.group + 1;
-  const int warp_rows = first_row + 16 < tile.count ? first_row + 16 : tile.count;
-  const int64_t warp_last = (tile.begin + warp_rows - 1) / shape.group;
-  float sums[kDim / 8][4] = {};
-  for (int64_t key = 0; key < keys; key += kOther) {
-    const KeyRows k = key_rows(s.k, s.k_stride, s.k_head, kv_head, key, keys, shape.dim);
-    __syncthreads();
-    load_rows<kOther, kDim>(shared.met_a, k, shape.dim);
-    load_rows<kOther, kDim>(shared.met_b,
-                            key_rows(s.v, s.v_stride, s.v_head, kv_head, key, keys, shape.dim),
-                            shape.dim);
-    load_transposed<kOther, kDim>(shared.turned_a, k, shape.dim);
-    __syncthreads();
+  const int end_row = first_row + 16 * kQueryTiles;
+  const int warp_last =
+      (tile.begin + (end_row < tile.count ? end_row : tile.count) - 1) / shape.group;
+  float sums[kQueryTiles][kDim / 8][4] = {};
+  for (int key = 0; key < keys; key += kOther) {
+    const int place = key / kOther % 2;
+    rows_arrive();
+    if (key + kOther < keys) start(1 - place, key + kOther);
     if (first_row >= tile.count || key > warp_last) continue;
-    float scores[kTiles][4] = {}, weights[kTiles][4] = {};
-    multiply_rows<kBf16, kDim>(scores, shared.own_a, first_row, shared.met_a);
-    multiply_rows<kBf16, kDim>(weights, shared.own_b, first_row, shared.met_b);
+    float scores[kQueryTiles][kTiles][4] = {}, weights[kQueryTiles][kTiles][4] = {};
+    multiply_rows<kBf16, kDim>(scores, shared.own_a, first_row, shared.met_a(place));
+    multiply_rows<kBf16, kDim>(weights, shared.own_b, first_row, shared.met_b(place));
 #pragma unroll
-    for (int n = 0; n < kTiles; ++n) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const bool sees = key + n * 8 + pair + e % 2 <= last[e / 2];
-        const float p = sees ? exp2f(scores[n][e] * shape.scale * kLog2e - lse[e / 2]) : 0.0f;
-        scores[n][e] = p * (weights[n][e] - delta[e / 2]);
-      }
-    }
-    multiply_weights<kBf16, kDim>(sums, scores, shared.turned_a);
+    for (int m = 0; m < kQueryTiles; ++m)
+      score_gradients(scores[m], weights[m], lane_rows[m], key, shape.scale);
+    multiply_weights<kBf16, kDim>(sums, scores, shared.met_a(place));
   }
-  write_rows<kDim>(dq, sums, first_row, tile.count, shape.dim, shape.scale, [&](int here) {
-    const int64_t row = tile.begin + here;
-    return query_row(s, row, shape.group) * dq.stride +
-           query_col(row, kv_head, shape.group, shape.dim);
-  });
+#pragma unroll
+  for (int m = 0; m < kQueryTiles; ++m)
+    write_rows<kDim>(dq, sums[m], first_row + m * 16, tile.count, shape.dim, shape.scale,
+                     [&](int here) {
+                       const int64_t row = tile.begin + here;
+                       return query_row(s, row, shape.group) * dq.stride +
+                              query_col(row, kv_head, shape.group, shape.dim);
+                     });
 }
 
 // Grid: tiles of keys x KV heads.
@@ -135,37 +165,41 @@ __global__ void __launch_bounds__(kMmaThreads)
   const Tile tile = tiles[blockIdx.x];
   const Sequence s = sequences[tile.sequence];
   const int kv_head = static_cast<int>(blockIdx.y);
-  const int first_key = static_cast<int>(threadIdx.x) / kWarp * 16;
+  const int first_key = static_cast<int>(threadIdx.x) / kWarp * 16 * kKeyTiles;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, pair = lane % 4 * 2;
-  const Shared<kDim, 2> shared;  // own: k, v; met and turned: q, dout
-  const int64_t end = tile.begin + tile.count;
-  load_rows<kMmaRows, kDim>(
+  const Shared<kDim, kKeyTiles> shared;  // own: k, v; met: q, dout
+  const int end = tile.begin + tile.count;
+  const int64_t rows = s.count * shape.group;
+  const auto start = [&](int place, int64_t first) {
+    start_rows<kOther, kDim>(shared.met_a(place), query_rows(in.q, s, first, rows, kv_head, shape),
+                             shape.dim);
+    start_rows<kOther, kDim>(shared.met_b(place),
+                             query_rows(in.dout, s, first, rows, kv_head, shape), shape.dim);
+    if (threadIdx.x >= kOther) return;
+    const int64_t row = first + threadIdx.x, token = query_row(s, row, shape.group);
+    const int64_t head = head_of(row, kv_head, shape.group);
+    shared.lse(place)[threadIdx.x] =
+        row < rows ? in.lse[token * in.lse_stride + head] * kLog2e : 0.0f;
+    shared.delta(place)[threadIdx.x] = row < rows ? in.delta[token * in.delta_stride + head] : 0.0f;
+  };
+  start_rows<kOwned<kKeyTiles>, kDim>(
       shared.own_a, key_rows(s.k, s.k_stride, s.k_head, kv_head, tile.begin, end, shape.dim),
       shape.dim);
-  load_rows<kMmaRows, kDim>(
+  start_rows<kOwned<kKeyTiles>, kDim>(
       shared.own_b, key_rows(s.v, s.v_stride, s.v_head, kv_head, tile.begin, end, shape.dim),
       shape.dim);
-  const int64_t rows = s.count * shape.group;
-  float dk_sums[kDim / 8][4] = {}, dv_sums[kDim / 8][4] = {};
-  for (int64_t first = int64_t{tile.begin} * shape.group; first < rows; first += kOther) {
-    const QueryRows q = query_rows(in.q, s, first, rows, kv_head, shape);
-    const QueryRows dout = query_rows(in.dout, s, first, rows, kv_head, shape);
-    __syncthreads();
-    load_rows<kOther, kDim>(shared.met_a, q, shape.dim);
-    load_rows<kOther, kDim>(shared.met_b, dout, shape.dim);
-    load_transposed<kOther, kDim>(shared.turned_a, q, shape.dim);
-    load_transposed<kOther, kDim>(shared.turned_b, dout, shape.dim);
-    if (threadIdx.x < kOther) {
-      const int64_t row = first + threadIdx.x, token = query_row(s, row, shape.group);
-      const int64_t head = head_of(row, kv_head, shape.group);
-      shared.lse[threadIdx.x] = row < rows ? in.lse[token * in.lse_stride + head] * kLog2e : 0.0f;
-      shared.delta[threadIdx.x] = row < rows ? in.delta[token * in.delta_stride + head] : 0.0f;
-    }
-    __syncthreads();
+  const int64_t first_seen = int64_t{tile.begin} * shape.group;
+  start(0, first_seen);
+  float dk_sums[kKeyTiles][kDim / 8][4] = {}, dv_sums[kKeyTiles][kDim / 8][4] = {};
+  int place = 0;
+  for (int64_t first = first_seen; first < rows; first += kOther, place = 1 - place) {
+    rows_arrive();
+    if (first + kOther < rows) start(1 - place, first + kOther);
     if (first_key >= tile.count) continue;
-    float scores[kTiles][4] = {}, weights[kTiles][4] = {};
-    multiply_rows<kBf16, kDim>(scores, shared.own_a, first_key, shared.met_a);
-    multiply_rows<kBf16, kDim>(weights, shared.own_b, first_key, shared.met_b);
+    float scores[kKeyTiles][kTiles][4] = {}, weights[kKeyTiles][kTiles][4] = {};
+    multiply_rows<kBf16, kDim>(scores, shared.own_a, first_key, shared.met_a(place));
+    multiply_rows<kBf16, kDim>(weights, shared.own_b, first_key, shared.met_b(place));
+    const SharedArray<float> lse = shared.lse(place), delta = shared.delta(place);
 #pragma unroll
     for (int n = 0; n < kTiles; ++n) {
 #pragma unroll
@@ -173,20 +207,22 @@ __global__ void __launch_bounds__(kMmaThreads)
         const int met = n * 8 + pair + e % 2;
         const int64_t key = tile.begin + first_key + lane / 4 + e / 2 * 8;
         const bool sees = first + met < rows && (first + met) / shape.group >= key;
-        const float p = sees ? exp2f(scores[n][e] * shape.scale * kLog2e - shared.lse[met]) : 0.0f;
-        scores[n][e] = p;
-        weights[n][e] = p * (weights[n][e] - shared.delta[met]);
+        float &score = scores[0][n][e], &weight = weights[0][n][e];
+        const float p = sees ? exp2f(score * shape.scale * kLog2e - lse[met]) : 0.0f;
+        score = p;
+        weight = p * (weight - delta[met]);
       }
     }
-    multiply_weights<kBf16, kDim>(dv_sums, scores, shared.turned_b);
-    multiply_weights<kBf16, kDim>(dk_sums, weights, shared.turned_a);
+    multiply_weights<kBf16, kDim>(dv_sums, scores, shared.met_b(place));
+    multiply_weights<kBf16, kDim>(dk_sums, weights, shared.met_a(place));
   }
-  const auto place = [&](int64_t stride) {
+  const auto place_of = [&](int64_t stride) {
     return
         [=](int here) { return (s.first_row + tile.begin + here) * stride + kv_head * shape.dim; };
   };
-  write_rows<kDim>(dk, dk_sums, first_key, tile.count, shape.dim, shape.scale, place(dk.stride));
-  write_rows<kDim>(dv, dv_sums, first_key, tile.count, shape.dim, 1.0f, place(dv.stride));
+  write_rows<kDim>(dk, dk_sums[0], first_key, tile.count, shape.dim, shape.scale,
+                   place_of(dk.stride));
+  write_rows<kDim>(dv, dv_sums[0], first_key, tile.count, shape.dim, 1.0f, place_of(dv.stride));
 }
 
 struct Call {
@@ -198,16 +234,16 @@ struct Call {
 template <bool kBf16, int kDim>
 void run(Stream& stream, const Call& call, const ops::HeadShape& heads) {
   const AttentionShape shape = attention_shape(heads);
-  const std::vector<Tile> rows = cut_tiles(call.sequences, shape.group, kMmaRows);
-  const std::vector<Tile> keys = cut_tiles(call.sequences, 1, kMmaRows);
+  const std::vector<Tile> rows = cut_tiles(call.sequences, shape.group, kOwned<kQueryTiles>);
+  const std::vector<Tile> keys = cut_tiles(call.sequences, 1, kOwned<kKeyTiles>);
   const Sequence* const s = stream.upload(call.sequences);
   const auto kv_heads = static_cast<unsigned>(heads.kv_heads);
   launch(query_gradient<kBf16, kDim>, dim3(static_cast<unsigned>(rows.size()), kv_heads),
-         kMmaThreads, Shared<kDim, 1>::kBytes, stream.handle(), s,
+         kMmaThreads, Shared<kDim, kQueryTiles>::kBytes, stream.handle(), s,
          stream.upload(std::span<const Tile>(rows)), call.in, shape, call.dq);
   launch(key_gradient<kBf16, kDim>, dim3(static_cast<unsigned>(keys.size()), kv_heads), kMmaThreads,
-         Shared<kDim, 2>::kBytes, stream.handle(), s, stream.upload(std::span<const Tile>(keys)),
-         call.in, shape, call.dk, call.dv);
+         Shared<kDim, kKeyTiles>::kBytes, stream.handle(), s,
+         stream.upload(std::span<const Tile>(keys)), call.in, shape, call.dk, call.dv);
 }
 
 }  // namespace

@@ -127,6 +127,70 @@ TEST(Emulation, NoticesLanesInDifferentOperations) {
 }
 
 // Row r of A is in lanes 4 (r % 8) .., so a kernel that takes the lanes' parts for another layout gets other numbers.
+/// A row of eight of 64 x 8 numbers for each thread; `numbers` are 0, 1, 2, ...
+constexpr int kRowBytes = kThreads * 16;
+const uint16_t* rows_of_eight() {
+  alignas(16) static uint16_t numbers[kThreads * 8];
+  for (int i = 0; i < kThreads * 8; ++i) numbers[i] = static_cast<uint16_t>(i);
+  return numbers;
+}
+
+TEST(Emulation, CopiesArriveAndMatricesAreHandedOut) {
+  const uint16_t* const from = rows_of_eight();
+  run(
+      [from] {
+        const auto a = shared_array<uint16_t>(0, kThreads * 8);
+        const int i = static_cast<int>(threadIdx.x), lane = i % 32;
+        start_copy(a, i * 8, from + i * 8, i != 5);
+        copies_arrive();
+        __syncthreads();
+        uint32_t plain[4], turned[4];
+        load_matrices(plain, a, i * 8);
+        load_matrices_turned(turned, a, i * 8);
+        // Row 5 was a copy of nothing.
+        const auto number = [&](int row, int col) {
+          return row == 5 ? 0u : static_cast<uint32_t>(row * 8 + col);
+        };
+        for (int m = 0; m < 4; ++m) {
+          const int first = i - lane + m * 8, outer = lane / 4, pair = lane % 4 * 2;
+          if (plain[m] != (number(first + outer, pair) | number(first + outer, pair + 1) << 16) ||
+              turned[m] != (number(first + pair, outer) | number(first + pair + 1, outer) << 16))
+            throw KernelFault("a lane has another's numbers");
+        }
+      },
+      kRowBytes);
+}
+
+TEST(Emulation, NoticesCopiesThatNobodyWaitsFor) {
+  const uint16_t* const from = rows_of_eight();
+  const auto read_neighbour = [from](bool arrive, bool barrier) {
+    return [=] {
+      const auto a = shared_array<uint16_t>(0, kThreads * 8);
+      const int i = static_cast<int>(threadIdx.x);
+      start_copy(a, i * 8, from + i * 8, true);
+      if (arrive) copies_arrive();
+      if (barrier) __syncthreads();
+      const uint16_t number = a[(i + 1) % kThreads * 8];
+      static_cast<void>(number);
+      copies_arrive();
+    };
+  };
+  expect_fault(read_neighbour(true, false), "shared memory", kRowBytes);
+  expect_fault(read_neighbour(false, true), "without a barrier", kRowBytes);
+  expect_fault(
+      [from] {
+        start_copy(shared_array<uint16_t>(0, kThreads * 8), static_cast<int>(threadIdx.x) * 8, from,
+                   true);
+      },
+      "before its copies arrive", kRowBytes);
+  expect_fault(
+      [from] {
+        start_copy(shared_array<uint16_t>(0, kThreads * 8), static_cast<int>(threadIdx.x) * 8,
+                   from + 1, true);
+      },
+      "not aligned", kRowBytes);
+}
+
 TEST(Emulation, MultipliesFragmentsAsTensorCoresDo) {
   run([] {
     const int lane = static_cast<int>(threadIdx.x) % 32, group = lane / 4, pair = lane % 4 * 2;

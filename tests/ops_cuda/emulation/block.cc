@@ -16,10 +16,17 @@ namespace {
 constexpr int kWarp = 32;
 enum class State { ready, at_barrier, at_warp, done };
 
+constexpr size_t kCopy = 16;
+struct Copy {
+  int64_t to;
+  const void* from;
+};
+
 struct Thread {
   Fiber fiber;
   State state = State::ready;
   int site = 0;
+  std::vector<Copy> copies;  // under way
 };
 
 /// A warp's meeting.
@@ -60,6 +67,8 @@ Thread& current() { return block.threads[static_cast<size_t>(block.current)]; }
 void thread_main() {
   try {
     (*block.body)();
+    if (!current().copies.empty())
+      throw KernelFault("a thread that ends before its copies arrive: " + at(block.current));
   } catch (...) {
     block.failure = std::current_exception();
   }
@@ -113,6 +122,7 @@ void run_block(int shared_bytes) {
   for (int i = 0; i < block.count; ++i) {
     Thread& thread = block.threads[static_cast<size_t>(i)];
     thread.state = State::ready;
+    thread.copies.clear();
     thread.fiber.start(thread_main);
   }
   while (any(State::ready)) {
@@ -223,6 +233,26 @@ std::byte* shared_write(int64_t offset, size_t size) {
     c.written = block.epoch;
   }
   return block.shared.data() + first;
+}
+
+void copy_starts(int64_t offset, const void* from) {
+  if (offset % static_cast<int64_t>(kCopy) != 0)
+    throw KernelFault("a copy to byte " + std::to_string(offset));
+  std::memset(shared_write(offset, kCopy), 0xff, kCopy);
+  current().copies.push_back({offset, from});
+}
+
+// A write of its own: what nobody may touch from the start on, nobody may touch at the end either.
+void copies_arrive() {
+  for (const Copy& copy : current().copies) {
+    std::byte* const to = shared_write(copy.to, kCopy);
+    if (copy.from != nullptr) {
+      std::memcpy(to, copy.from, kCopy);
+    } else {
+      std::memset(to, 0, kCopy);
+    }
+  }
+  current().copies.clear();
 }
 
 void shared_array_exists(int64_t offset, int64_t size) {

@@ -45,6 +45,9 @@ void warp_operation(WarpFunction all, int argument, int site, const void* in, si
 /// Bytes [offset, offset + size) of the block's shared memory for one access by this thread.
 std::byte* shared_read(int64_t offset, size_t size);
 std::byte* shared_write(int64_t offset, size_t size);
+/// Sixteen bytes on their way from `from` (null: zeros) to shared memory, until the thread calls copies_arrive().
+void copy_starts(int64_t offset, const void* from);
+void copies_arrive();
 /// Throws KernelFault unless an array of so many bytes at `offset` lies within what the launch asked for.
 void shared_array_exists(int64_t offset, int64_t size);
 

@@ -107,20 +107,24 @@ SharedArray<T> shared_array(int offset, int count) {
   return {offset, count};
 }
 
-inline uint32_t load_pair(SharedArray<uint16_t> a, int i) {
-  if (i % 2 != 0) throw emulation::KernelFault("a pair at an odd element");
-  uint32_t pair;
-  std::memcpy(&pair, emulation::shared_read(a.byte_of(i, 2), 4), 4);
-  return pair;
-}
-inline void store_pair(SharedArray<uint16_t> a, int i, uint32_t pair) {
-  if (i % 2 != 0) throw emulation::KernelFault("a pair at an odd element");
-  std::memcpy(emulation::shared_write(a.byte_of(i, 2), 4), &pair, 4);
-}
 inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) {
   if (i % 8 != 0) throw emulation::KernelFault("eight at an element that is no multiple of 8");
   std::memcpy(emulation::shared_write(a.byte_of(i, 8), 16), &eight, 16);
 }
+
+/// Under way until copies_arrive(): what is there meanwhile is no number.
+inline void start_copy(SharedArray<uint16_t> to, int i, const uint16_t* from, bool exists) {
+  if (i % 8 != 0) throw emulation::KernelFault("eight at an element that is no multiple of 8");
+  if (exists && reinterpret_cast<uintptr_t>(from) % 16 != 0)
+    throw emulation::KernelFault("a copy from an address that is not aligned");
+  emulation::copy_starts(to.byte_of(i, 8), exists ? from : nullptr);
+}
+inline void copies_arrive() { emulation::copies_arrive(); }
+
+/// Of four matrices in shared memory (matrices.cc); the lanes' parts as PTX lays them out.
+void load_matrices(uint32_t (&d)[4], SharedArray<uint16_t> a, int i, int site = __builtin_LINE());
+void load_matrices_turned(uint32_t (&d)[4], SharedArray<uint16_t> a, int i,
+                          int site = __builtin_LINE());
 
 inline uint16_t bf16_bits(float x) { return bf16(x).bits; }
 inline uint16_t f16_bits(float x) { return f16(x).bits; }

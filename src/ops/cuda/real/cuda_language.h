@@ -27,16 +27,39 @@ __device__ inline SharedArray<T> shared_array(int offset, int /*count*/) {
   return {reinterpret_cast<T*>(block_memory + offset)};
 }
 
-/// Two 16-bit numbers side by side, i even: the lower is element i.
-__device__ inline uint32_t load_pair(SharedArray<uint16_t> a, int i) {
-  return *reinterpret_cast<const uint32_t*>(a.data + i);
-}
-__device__ inline void store_pair(SharedArray<uint16_t> a, int i, uint32_t pair) {
-  *reinterpret_cast<uint32_t*>(a.data + i) = pair;
-}
 /// Eight 16-bit numbers, i a multiple of 8.
 __device__ inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) {
   *reinterpret_cast<uint4*>(a.data + i) = eight;
+}
+
+/// Starts a copy of eight 16-bit numbers from device memory (aligned to 16 bytes) to element i, a multiple of 8; zeros where
+/// there is none. It is there after copies_arrive(), for other threads after a barrier as well.
+__device__ inline void start_copy(SharedArray<uint16_t> to, int i, const uint16_t* from,
+                                  bool exists) {
+  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to.data + i));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from),
+               "r"(exists ? 16 : 0)
+               : "memory");
+}
+/// Waits for all copies that this thread has started.
+__device__ inline void copies_arrive() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/// Four 8 x 8 matrices of 16-bit numbers, all 32 lanes together: lane l says at which element, a multiple of 8, row l % 8 of matrix
+/// l / 8 begins, and gets of matrix m the numbers 2 (l % 4) and the next of row l / 4. PTX ISA, "ldmatrix".
+__device__ inline void load_matrices(uint32_t (&d)[4], SharedArray<uint16_t> a, int i) {
+  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(a.data + i));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+               : "r"(at)
+               : "memory");
+}
+/// The same of the transposed matrices: a lane gets rows 2 (l % 4) and the next of column l / 4.
+__device__ inline void load_matrices_turned(uint32_t (&d)[4], SharedArray<uint16_t> a, int i) {
+  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(a.data + i));
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
+               : "r"(at)
+               : "memory");
 }
 
 __device__ inline uint16_t bf16_bits(float x) {
