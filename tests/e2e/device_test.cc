@@ -52,11 +52,14 @@ TEST_F(OnDevice, ProbeGivesTheProcessorsNumbers) {
 }
 
 TEST_F(OnDevice, FinetuneTrainsStopsAndGoesOnAsWithoutAPause) {
+  test::spew(folder_ / "text", "hi you and you and hi again, you and hi and you: hi");
+  succeed(
+      "preprocess --dataset_type wiki --input_glob {o}/text --model_file {i}/tok.model "
+      "--seq_length 16 --output_file {o}/rows.mindrecord");
   const std::string words =
-      "finetune --model {i}/tiny --data {i}/alpaca.json --vocab_file {i}/tok.model --seq_length "
-      "256 "
-      "--batch_size 1 --epochs 2 --dtype fp32 --lr 1e-3 --total_steps 4 --device cuda:0 --output "
-      "{o}/";
+      "finetune --model {i}/tiny --data {o}/rows.mindrecord --vocab_file {i}/tok.model "
+      "--seq_length 16 --batch_size 1 --epochs 3 --dtype fp32 --lr 1e-3 --total_steps 3 --device "
+      "cuda:0 --output {o}/";
   succeed(words + "whole");
   succeed(words + "parts --max_steps 1");
   EXPECT_THAT(succeed(words + "parts --resume").out, testing::HasSubstr("resumed after step 1"));
