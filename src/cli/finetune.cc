@@ -152,6 +152,7 @@ Dataset open_records(const std::string& path, const FinetuneFlags& f, const Llam
     expected.vocab_size = config.vocab_size;
     expected.seq_length = f.seq_length;
     check_dataset_matches(meta, meta_path, expected);
+    require_trained_tokens(meta, meta_path);
     options.pad = meta.pad;
   }
   return Dataset(files, options);

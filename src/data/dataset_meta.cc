@@ -156,4 +156,12 @@ void check_dataset_matches(const DatasetMeta& meta, const std::string& meta_path
   }
 }
 
+void require_trained_tokens(const DatasetMeta& meta, const std::string& meta_path) {
+  require(
+      meta.trained_tokens > 0 || meta.records == 0,
+      "{}: none of the {} records trains a token: prompts fill them, or replies are empty; try: "
+      "a --seq_length larger than {} when the data are prepared",
+      meta_path, meta.records, meta.seq_length);
+}
+
 }  // namespace cria

@@ -51,5 +51,7 @@ struct DatasetExpectation {
 /// the data beyond vocab_size count too.
 void check_dataset_matches(const DatasetMeta& meta, const std::string& meta_path,
                            const DatasetExpectation& expected);
+/// Throws UsageError for data of which no token is trained, as where prompts fill every record.
+void require_trained_tokens(const DatasetMeta& meta, const std::string& meta_path);
 
 }  // namespace cria

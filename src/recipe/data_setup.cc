@@ -23,6 +23,7 @@ void compare(const DatasetMeta& meta, const std::string& meta_path, const Recipe
   if (!vocab_file.empty())
     expected.tokenizer_sha256 = Tokenizer(load_vocabulary(vocab_file)).fingerprint();
   check_dataset_matches(meta, meta_path, expected);
+  require_trained_tokens(meta, meta_path);
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ TEST_P(BadFinetune, IsOneLineAndNoOutput) {
   const std::string more = GetParam().more;
   for (const auto& [flag, value] :
        {std::pair("--model", "{i}/tiny"), std::pair("--data", "{i}/rows.mindrecord"),
-        std::pair("--output", "{o}/y"), std::pair("--seq_length", "256"),
+        std::pair("--output", "{o}/y"), std::pair("--seq_length", "512"),
         std::pair("--vocab_file", "{i}/tok.model"), std::pair("--batch_size", "1")})
     if (more.find(std::string(flag) + " ") == std::string::npos)
       words += fmt::format("{} {} ", flag, value);
@@ -28,7 +28,7 @@ TEST(FinetuneMemory, WhatDoesNotFitIsRefusedBeforeAnythingIsWritten) {
   const TemporaryFolder folder = TemporaryFolder::in_memory();
   const Outcome got = run(words_of(
       "finetune --model {i}/tiny --data {i}/alpaca.json --vocab_file {i}/tok.model --output {o}/y "
-      "--seq_length 256 --batch_size 1048576",
+      "--seq_length 512 --batch_size 1048576",
       "", valid_files(), folder.path()));
   EXPECT_EQ(got.exit, 5) << got.err;
   EXPECT_THAT(got.err, testing::HasSubstr("error: memory: this run needs about "));
@@ -47,7 +47,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{3, "--data {i}/alpaca.json --eval_data {i}/tok.model"},
                     Bad{4, "--config {o}/none.json"}, Bad{3, "--config {i}/tok.model"},
                     Bad{9, "--vocab_file {i}/tok.json"}, Bad{9, "--seq_length 128"},
-                    Bad{9, "--resume"}, Bad{2, "--data {i}/alpaca.json --pad_token 99999"},
+                    Bad{2, "--data {i}/alpaca.json --seq_length 64"}, Bad{9, "--resume"},
+                    Bad{2, "--data {i}/alpaca.json --pad_token 99999"},
                     Bad{2, "--data {i}/alpaca.json --pad_token <nonsense>"},
                     Bad{2, "--data {i}/alpaca.json --pad_token 257"}, Bad{2, "--seq_length 1"},
                     Bad{2, "--seq_length 100000000"}, Bad{2, "--seq_length x"},

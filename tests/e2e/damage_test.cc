@@ -304,7 +304,7 @@ INSTANTIATE_TEST_SUITE_P(
 class DamagedData : public testing::TestWithParam<Damage> {};
 TEST_P(DamagedData, IsRefused) {
   const char* finetune =
-      "finetune --model {i}/tiny --vocab_file {i}/tok.model --seq_length 256 --batch_size 1 "
+      "finetune --model {i}/tiny --vocab_file {i}/tok.model --seq_length 512 --batch_size 1 "
       "--output {o}/y --data {x}";
   expect_all_refused(
       {"alpaca.json", {"alpaca-convert --data_path {x} --output_path {o}/y", finetune}},

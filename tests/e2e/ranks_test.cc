@@ -83,7 +83,7 @@ TEST_F(MpiRanks, WhatTheySaveLoadsEverywhereWithItsStrategy) {
   const std::string slices =
       "--load_checkpoint {o}/output/checkpoint_network --src_strategy {o}/output/strategy ";
   const std::string alone = answers(1, slices);
-  EXPECT_EQ(answers(1, "--load_checkpoint {o}/output/checkpoint/rank_0/native/step-0000000001"),
+  EXPECT_EQ(answers(1, "--load_checkpoint {o}/output/checkpoint/rank_0/native/step-0000000002"),
             alone);
   for (const char* layout : {"--mp 2", "--dp 2"})
     EXPECT_EQ(answers(2, slices + "--use_parallel True " + layout), alone) << layout;
@@ -97,10 +97,11 @@ TEST_F(MpiRanks, CommandsOfOneProcessReadTheirSlicesToo) {
   const auto words = [&](const std::string& text) {
     return run(words_of(text, "", valid_files(), folder_.path()), folder_.path());
   };
-  const std::string native = "{o}/output/checkpoint/rank_0/native/step-0000000001";
+  const std::string native = "{o}/output/checkpoint/rank_0/native/step-0000000002";
   const std::string slices =
       "{o}/output/checkpoint_network --src_strategy {o}/output/strategy --config {i}/config.json";
-  const std::string rest = " --token_ids 5,6,7 --max_new_tokens 8 --dtype fp32 --json";
+  const std::string rest =
+      " --token_ids 5,6,7 --max_new_tokens 8 --eos_ids none --dtype fp32 --json";
   const Outcome whole = words("generate --model " + native + rest);
   const Outcome sliced = words("generate --model " + slices + rest);
   EXPECT_EQ(sliced.exit, 0) << sliced.err;

@@ -60,7 +60,7 @@ void make_data(const std::string& folder) {
   options.input = folder + "/conversations.json";
   options.output = folder + "/rows.mindrecord";
   options.vocab_file = folder + "/tok.model";
-  options.seq_length = 256;
+  options.seq_length = 512;
   preprocess(options);
   const std::vector<int64_t> ids = {1, 2, 3, 4, 5, 6};
   const auto writer =
@@ -84,7 +84,7 @@ eval_dataset:
 use_parallel: False
 callbacks: [{type: CheckpointMonitor, prefix: tiny, save_checkpoint_steps: 1}]
 model:
-  model_config: {seq_length: 256, hidden_size: 64, intermediate_size: 192, num_layers: 2, num_heads: 4,
+  model_config: {seq_length: 512, hidden_size: 64, intermediate_size: 192, num_layers: 2, num_heads: 4,
     n_kv_heads: 2, vocab_size: 512, bos_token_id: 256, eos_token_id: 257, pad_token_id: 258,
     theta: 500000.0, compute_dtype: float32, param_init_type: float32, do_sample: False}
 processor: {tokenizer: {type: Llama3Tokenizer, vocab_file: ""}}
