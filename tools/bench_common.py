@@ -19,11 +19,11 @@ def fail(message):
     sys.exit(f"{Path(sys.argv[0]).stem}: {message}")
 
 
-def run(*command):
+def run(*command, cwd=None):
     """(standard output, wall seconds, usage) of a child that must succeed."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
-        child = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err)
+        child = subprocess.Popen([str(c) for c in command], stdout=out, stderr=err, cwd=cwd)
         _, status, usage = os.wait4(child.pid, 0)
         seconds = time.perf_counter() - start
         child.returncode = os.waitstatus_to_exitcode(status)
