@@ -1,9 +1,9 @@
 """Our speed beside llama.cpp's, ik_llama.cpp's and PyTorch's, in turn on this machine, as tables and plots.
 
     tools/bench_peers.py SmolLM2.gguf --llama_bench FILE [--rounds 5] [--threads 2] [--prompt 512] [--tokens 64]
-                         [--only llama,torch] [--models shipped,bf16,q8_0,1b] [--output FOLDER]
+                         [--only llama,torch] [--models bf16,q8_0,q4_0,1b-bf16,1b-q8_0,1b-q4_0] [--output FOLDER]
 
-llama.cpp's llama-bench and `cria bench` read the same GGUF files: SmolLM2-135M as shipped, exported by us, and random weights of
+llama.cpp's llama-bench and `cria bench` read the same GGUF files, all matrices of one type: SmolLM2-135M, and random weights of
 Llama 3.2 1B's shape. PyTorch takes the same training steps. CRIA_IK_LLAMA_BENCH names ik_llama.cpp's llama-bench, where somebody
 built it. Every round runs each program once, one after the other; medians are told.
 
@@ -30,23 +30,41 @@ PAGE = ROOT / "docs/performance.md"
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 # What 1B's shape needs while both programs read it, and its file.
 BIG_MEMORY, BIG_DISK = 8e9, 4e9
-TITLES = {"shipped": "SmolLM2-135M, Q4_1", "bf16": "SmolLM2-135M, bf16", "q8_0": "SmolLM2-135M, q8_0", "1b": "1B shape, bf16"}
+SHAPES = {"": "SmolLM2-135M", "1b": "1B shape"}
 DTYPES = {"fp32": "fp32", "bf16": "bf16, theirs all in bf16", "autocast": "bf16, theirs by autocast"}
 
 
+def shape_and_type(name):
+    """"1b-q4_0" is the 1B shape in q4_0, "q4_0" the small model."""
+    shape, _, dtype = name.rpartition("-")
+    return shape, dtype
+
+
+def title_of(name):
+    shape, dtype = shape_and_type(name)
+    return f"{SHAPES[shape]}, {dtype}"
+
+
 def export(name, gguf, scratch):
-    """The file to measure with, or a sentence that says why there is none."""
-    path = f"{scratch}/{name}.gguf"
-    if name == "shipped":
-        return gguf, None
-    if name == "1b":
+    """The file to measure with, or None and a sentence that says why there is none."""
+    shape, dtype = shape_and_type(name)
+    path, plain = f"{scratch}/{name}.gguf", f"{scratch}/plain.gguf"
+    if shape:
         available = int(re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())[1]) * 1024
         if available < BIG_MEMORY or shutil.disk_usage(scratch).free < BIG_DISK:
-            return None, "1b: left out, it wants 8 GB of memory and 4 GB of disk"
-        run(CRIA, "convert", "--random", "1b", "--output", path, "--dtype", "bf16")
+            return None, f"{name}: left out, it wants 8 GB of memory and 4 GB of disk"
+        source = ["--random", shape]
+    else:
+        source = ["--input", gguf]
+    if dtype == "bf16":
+        run(CRIA, "convert", *source, "--output", path, "--dtype", "bf16")
         return path, None
-    done = subprocess.run([CRIA, "convert", "--input", gguf, "--output", path, "--dtype", name], capture_output=True, text=True)
-    return (path, None) if done.returncode == 0 else (None, f"{name}: left out, {done.stderr.strip()[-200:]}")
+    if shape:
+        run(CRIA, "convert", *source, "--output", plain, "--dtype", "bf16")
+        gguf = plain
+    run(CRIA, "quantize", "--model", gguf, "--type", dtype, "--embedding", dtype, "--output", path)
+    Path(plain).unlink(missing_ok=True)
+    return path, None
 
 
 def rates_of_llama_bench(program, path, args):
@@ -55,9 +73,9 @@ def rates_of_llama_bench(program, path, args):
     return {"prefill": next(t["avg_ts"] for t in said if t["n_gen"] == 0), "decode": next(t["avg_ts"] for t in said if t["n_gen"])}
 
 
-def rates_of_ours(path, args):
-    report = cria_bench("--model", path, "--what", "prefill,decode", "--dtype", args.dtype, "--repeat", 1, "--prompt", args.prompt,
-                        "--tokens", args.tokens, "--threads", args.threads)
+def rates_of_ours(name, path, args):
+    report = cria_bench("--model", path, "--what", "prefill,decode", "--weights", shape_and_type(name)[1], "--repeat", 1,
+                        "--prompt", args.prompt, "--tokens", args.tokens, "--threads", args.threads)
     return {job: job_of(report, job)["tokens_per_s"] for job in ("prefill", "decode")}
 
 
@@ -72,12 +90,11 @@ def measure_inference(gguf, scratch, args, programs):
         measured = {who: {"prefill": [], "decode": []} for who in (OURS, *programs)}
         for _ in range(args.rounds):
             for who, rates in measured.items():
-                got = rates_of_ours(path, args) if who == OURS else rates_of_llama_bench(programs[who], path, args)
+                got = rates_of_ours(name, path, args) if who == OURS else rates_of_llama_bench(programs[who], path, args)
                 for job, rate in got.items():
                     rates[job].append(rate)
         results[name] = measured
-        if path != gguf:
-            os.remove(path)
+        os.remove(path)
         print(f"measured {name}", flush=True)
     return results
 
@@ -101,15 +118,15 @@ def heading(r):
 
 def inference_table(r):
     whos = list(next(iter(r["inference"].values())))
-    lines = [f"Tokens a second: a prompt of {r['prompt']}, then {r['tokens']} tokens decoded one after the other. cria computes in "
-             f"{r['dtype']} whatever the file holds; the others compute with the file's weights.", "",
+    lines = [f"Tokens a second: a prompt of {r['prompt']}, then {r['tokens']} tokens decoded one after the other. All matrices of a file have "
+             "the type that is named, and all programs multiply it as it is.", "",
              f"| file | what | {' | '.join(whos)} | cria to the fastest other |", f"| --- | --- |{' --- |' * (len(whos) + 1)}"]
     for model, measured in r["inference"].items():
         for job in ("prefill", "decode"):
             medians = {who: statistics.median(v[job]) for who, v in measured.items()}
             cells = [f"{medians[who]:.1f} ({max(measured[who][job]):.1f})" for who in whos]
             ratio = medians[OURS] / max(v for who, v in medians.items() if who != OURS)
-            lines.append(f"| {TITLES.get(model, model)} | {job} | {' | '.join(cells)} | {ratio:.2f} |")
+            lines.append(f"| {title_of(model)} | {job} | {' | '.join(cells)} | {ratio:.2f} |")
     return lines
 
 
@@ -132,7 +149,7 @@ def plots(r):
     made = {}
     for job, title in (("prefill", f"Reading a prompt of {r['prompt']} tokens, tokens a second"),
                        ("decode", "Decoding, tokens a second")):
-        groups = [(TITLES.get(model, model), [(who, statistics.median(v[job]), f"{statistics.median(v[job]):.1f}")
+        groups = [(title_of(model), [(who, statistics.median(v[job]), f"{statistics.median(v[job]):.1f}")
                                               for who, v in measured.items()]) for model, measured in r["inference"].items()]
         if groups:
             made[f"peers_{job}.svg"] = (title, bars(title, note, groups))
@@ -173,10 +190,9 @@ def arguments():
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3, help="training steps of a process, after one that is not counted")
-    parser.add_argument("--dtype", default="bf16", help="what ours computes prompts and answers in")
     parser.add_argument("--dtypes", default="fp32,bf16,autocast", help="of training")
     parser.add_argument("--only", default="llama,torch")
-    parser.add_argument("--models", default="shipped,bf16,q8_0,1b")
+    parser.add_argument("--models", default="bf16,q8_0,q4_0,1b-bf16,1b-q8_0,1b-q4_0")
     parser.add_argument("--output", help="folder of tables and plots, instead of docs/")
     return parser.parse_args()
 
@@ -188,7 +204,7 @@ def main():
         programs[IK] = os.environ["CRIA_IK_LLAMA_BENCH"]
     version = Path(args.llama_bench).with_name("VERSION")
     results = {"date": time.strftime("%-d %B %Y"), "machine": machine(), "busy_before": busy_share(), "threads": args.threads,
-               "rounds": args.rounds, "prompt": args.prompt, "tokens": args.tokens, "dtype": args.dtype,
+               "rounds": args.rounds, "prompt": args.prompt, "tokens": args.tokens,
                "llama": version.read_text().strip() if version.exists() else "of its owner", "inference": {}, "training": {}}
     wanted = set(args.only.split(","))
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as scratch:

@@ -38,12 +38,14 @@ Blas::Blas() {
   cuda_check(cudaMalloc(&workspace_, kWorkspace), "cudaMalloc");
 }
 
+Blas::Plan::~Plan() {
+  if (product != nullptr) cublasLtMatmulDescDestroy(product);
+  for (const cublasLtMatrixLayout_t layout : {a, b, d})
+    if (layout != nullptr) cublasLtMatrixLayoutDestroy(layout);
+}
+
 Blas::~Blas() {
-  for (auto& [key, plan] : plans_) {
-    cublasLtMatmulDescDestroy(plan.product);
-    for (const cublasLtMatrixLayout_t layout : {plan.a, plan.b, plan.d})
-      cublasLtMatrixLayoutDestroy(layout);
-  }
+  plans_.clear();
   cudaFree(workspace_);
   cublasLtDestroy(handle_);
 }
@@ -102,7 +104,7 @@ const Blas::Plan& Blas::plan_for(const Key& key) {
     layout(plan.d, key.out, key.m, key.n, key.ldd);
     choose_algorithm(key, plan);
   } catch (...) {
-    plans_.erase(at);  // what was made of it is lost with the run that this ends
+    plans_.erase(at);
     throw;
   }
   return plan;

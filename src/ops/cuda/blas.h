@@ -46,6 +46,11 @@ class Blas {
     auto operator<=>(const Key&) const = default;
   };
   struct Plan {
+    Plan() = default;
+    ~Plan();
+    Plan(const Plan&) = delete;
+    Plan& operator=(const Plan&) = delete;
+
     cublasLtMatmulDesc_t product = nullptr;
     cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
     cublasLtMatmulAlgo_t algorithm{};

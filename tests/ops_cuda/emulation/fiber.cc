@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -43,7 +44,10 @@ void leave(void** marks, const void* stack, size_t size) {
 void arrive(void* marks, const void** from, size_t* size) {
   __sanitizer_finish_switch_fiber(marks, from, size);
 }
+/// Of a thread that was left in the middle when another failed.
+void forget_frames(void* stack, size_t size) { __asan_unpoison_memory_region(stack, size); }
 #else
+void forget_frames(void* /*stack*/, size_t /*size*/) {}
 void leave(void** /*marks*/, const void* /*stack*/, size_t /*size*/) {}
 void arrive(void* /*marks*/, const void** /*from*/, size_t* /*size*/) {}
 #endif
@@ -63,6 +67,7 @@ void Fiber::first() {
 void Fiber::start(void (*entry)()) {
   entry_ = entry;
   inside_marks_ = nullptr;
+  forget_frames(stack_.get(), kStack);
   // As the switch leaves it: six registers, then where to go on. A function begins 8 bytes below a multiple of 16.
   const auto top = (reinterpret_cast<uintptr_t>(stack_.get()) + kStack) / 16 * 16 - 8;
   auto* const frame = reinterpret_cast<uintptr_t*>(top) - 7;
