@@ -8,7 +8,7 @@ namespace cria {
 /// Each level includes the ones before it. The names are the values of CRIA_ISA.
 enum class Isa { avx2, avx512, avx512_vnni, avx512_bf16 };
 
-/// The level in use: the highest the processor has, or what CRIA_ISA asks for.
+/// The level in use: the fastest that the processor has, or what CRIA_ISA asks for.
 /// Throws UsageError when CRIA_ISA is no level or the processor lacks it. Constant after the first
 /// call.
 Isa current_isa();
