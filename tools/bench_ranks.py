@@ -17,11 +17,11 @@ from pathlib import Path
 from bench_common import CRIA, ROOT, busy_share, fail, machine, run
 
 YAML = ROOT / "examples/demo/ranks.yaml"
-RANDOM = [f"--model.model_config.{key} {value}" for key, value in {
+RANDOM = " ".join(f"--model.model_config.{key} {value}" for key, value in {
     "hidden_size": 1024, "num_layers": 8, "num_heads": 8, "n_kv_heads": 4, "intermediate_size": 2816, "vocab_size": 49152,
-    "tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2}.items()]
+    "tie_word_embeddings": True, "bos_token_id": 1, "eos_token_id": 2}.items())
 ONE = "--use_parallel False --runner_config.gradient_accumulation_steps"
-# What is measured: its kind, the model's words, the samples of a micro batch, one rank's words, two ranks' words.
+# What is measured: its kind, the model's words (None: the weights that are given), the samples of a micro batch, one rank's words, two ranks' words.
 CASES = {
     "dp 2, 135M, 2 x 4 samples, optimizer sharded": ("dp", None, 4, f"{ONE} 2", "--dp 2"),
     "pp 2 cut by cost, 135M, 16 micro batches of 1": ("pp", None, 1, f"{ONE} 16", "--pp 2 --micro_batch_num 16"),
@@ -44,7 +44,7 @@ def step_ms(words, ranks, records, steps):
 
 def measure(case, gguf, records, rounds, steps):
     _, model, samples, one, two = case
-    model = ["--load_checkpoint", gguf] if model is None else " ".join(model).split()
+    model = ["--load_checkpoint", gguf] if model is None else model.split()
     shared = [*model, "--runner_config.batch_size", str(samples)]
     alone, together = [], []
     for _ in range(rounds):

@@ -41,8 +41,7 @@ void declare(Flags& flags, BenchFlags& f) {
   flags.integer("depth", f.settings.depth, "tokens that stand before the first decoded one");
   flags.integer("batch", f.settings.batch,
                 "sequences decoded together; samples of a training step");
-  flags.text("dtype", f.dtype,
-             "compute type: fp32 or bf16; by default bf16 where the processor multiplies it");
+  flags.text("dtype", f.dtype, "compute type: fp32 or bf16; by default bf16 where it is faster");
   flags.text("weights", f.weights,
              "all matrices as blocks of this type (q8_0, q4_0, ...) or packed bf16, but in "
              "training; the rest is then fp32");

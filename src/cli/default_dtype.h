@@ -9,7 +9,7 @@
 
 namespace cria::cli {
 
-/// bf16 where the processor multiplies it, else f32.
+/// bf16 where the level in use multiplies it, else f32.
 inline DType fastest_dtype() {
   return current_isa() == Isa::avx512_bf16 ? DType::bf16 : DType::f32;
 }

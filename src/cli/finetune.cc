@@ -70,7 +70,7 @@ void declare(Flags& flags, FinetuneFlags& f) {
   flags.number("weight_decay", f.train.optimizer.weight_decay, "of matrices");
   flags.number("max_grad_norm", f.train.optimizer.max_grad_norm, "0: no clipping");
   flags.text("dtype", f.dtype,
-             "compute type: fp32 or bf16; by default bf16 on a GPU and where the processor has it, "
+             "compute type: fp32 or bf16; by default bf16 on a GPU and where bf16 is faster, "
              "else fp32");
   flags.text("device", f.device, kDeviceHelp);
   flags.text("storage", f.storage,

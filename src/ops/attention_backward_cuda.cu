@@ -107,10 +107,6 @@ __device__ inline void add_weighted(float (&sums)[kDims], float number, SharedAr
   }
 }
 
-__device__ inline int64_t head_number(int64_t row, int kv_head, int group) {
-  return static_cast<int64_t>(kv_head) * group + row % group;
-}
-
 // A tile of rows over all their keys. Grid: tiles x KV heads.
 __global__ void __launch_bounds__(kThreads)
     query_gradient(const Sequence* sequences, const Tile* tiles, Inputs in, AttentionShape shape,
@@ -134,7 +130,7 @@ __global__ void __launch_bounds__(kThreads)
       const int64_t row = tile.begin + own, last = row / shape.group;
       if (own >= tile.count || key > last) continue;
       const int64_t token = query_row(s, row, shape.group);
-      const int64_t head = head_number(row, kv_head, shape.group);
+      const int64_t head = query_head(row, kv_head, shape.group);
       const Dots dot = dots(shared, own, lane, dim);
       const float p =
           key + lane <= last ? expf(dot.score - in.lse[token * in.lse_stride + head]) : 0.0f;
@@ -176,7 +172,7 @@ __global__ void __launch_bounds__(kThreads)
                     shape);
     if (threadIdx.x < kOther) {
       const int64_t row = first + threadIdx.x, token = query_row(s, row, shape.group);
-      const int64_t head = head_number(row, kv_head, shape.group);
+      const int64_t head = query_head(row, kv_head, shape.group);
       shared.lse[threadIdx.x] = row < rows ? in.lse[token * in.lse_stride + head] : 0.0f;
       shared.delta[threadIdx.x] = row < rows ? in.delta[token * in.delta_stride + head] : 0.0f;
     }

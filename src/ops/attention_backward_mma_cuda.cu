@@ -48,10 +48,6 @@ struct Shared {
   }
 };
 
-__device__ inline int64_t head_of(int64_t row, int kv_head, int group) {
-  return static_cast<int64_t>(kv_head) * group + row % group;
-}
-
 /// Sixteen rows of a gradient, all of kDim columns a lane's fragments; `place(row)` is where a row begins.
 template <int kDim, class Place>
 __device__ inline void write_rows(Rows to, const float (&sums)[kDim / 8][4], int first, int count,
@@ -124,7 +120,8 @@ __global__ void __launch_bounds__(kMmaThreads)
   for (int i = 0; i < kQueryTiles * 2; ++i) {
     const int here = first_row + i / 2 * 16 + lane / 4 + i % 2 * 8;
     const int64_t row = tile.begin + (here < tile.count ? here : tile.count - 1);
-    const int64_t token = query_row(s, row, shape.group), head = head_of(row, kv_head, shape.group);
+    const int64_t token = query_row(s, row, shape.group),
+                  head = query_head(row, kv_head, shape.group);
     LaneRows& of = lane_rows[i / 2];
     of.last[i % 2] = static_cast<int>(row / shape.group);
     of.lse[i % 2] = in.lse[token * in.lse_stride + head] * kLog2e;
@@ -177,7 +174,7 @@ __global__ void __launch_bounds__(kMmaThreads)
                              query_rows(in.dout, s, first, rows, kv_head, shape), shape.dim);
     if (threadIdx.x >= kOther) return;
     const int64_t row = first + threadIdx.x, token = query_row(s, row, shape.group);
-    const int64_t head = head_of(row, kv_head, shape.group);
+    const int64_t head = query_head(row, kv_head, shape.group);
     shared.lse(place)[threadIdx.x] =
         row < rows ? in.lse[token * in.lse_stride + head] * kLog2e : 0.0f;
     shared.delta(place)[threadIdx.x] = row < rows ? in.delta[token * in.delta_stride + head] : 0.0f;

@@ -127,8 +127,7 @@ __device__ inline void write_row(const Partial& p, const Sequence& s, int64_t ro
     if (d < shape.dim) store_one(out.data, out.type, at + d, p.out[i] / p.sum);
   }
   if (lse != nullptr && lane == 0) {
-    lse[token * lse_stride + static_cast<int64_t>(kv_head) * shape.group + row % shape.group] =
-        p.most + logf(p.sum);
+    lse[token * lse_stride + query_head(row, kv_head, shape.group)] = p.most + logf(p.sum);
   }
 }
 

@@ -103,8 +103,8 @@ __device__ inline void write_results(const Results& to, const float (&sums)[kDim
     }
     if (to.lse == nullptr || pair != 0) continue;
     constexpr float ln2 = 0.6931471805599453f;
-    const int64_t head = static_cast<int64_t>(kv_head) * shape.group + row % shape.group;
-    to.lse[token * to.lse_stride + head] = rows.most[half] * ln2 + logf(sum);
+    to.lse[token * to.lse_stride + query_head(row, kv_head, shape.group)] =
+        rows.most[half] * ln2 + logf(sum);
   }
 }
 

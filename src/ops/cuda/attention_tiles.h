@@ -74,8 +74,11 @@ AttentionShape attention_shape(const ops::HeadShape& shape);
 __device__ inline int64_t query_row(const Sequence& s, int64_t row, int group) {
   return s.first_row + row / group;
 }
+__device__ inline int64_t query_head(int64_t row, int kv_head, int group) {
+  return static_cast<int64_t>(kv_head) * group + row % group;
+}
 __device__ inline int64_t query_col(int64_t row, int kv_head, int group, int dim) {
-  return (static_cast<int64_t>(kv_head) * group + row % group) * dim;
+  return query_head(row, kv_head, group) * dim;
 }
 
 }  // namespace cria::cuda

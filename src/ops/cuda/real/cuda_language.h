@@ -32,13 +32,17 @@ __device__ inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) 
   *reinterpret_cast<uint4*>(a.data + i) = eight;
 }
 
+/// Where PTX finds element i.
+__device__ inline uint32_t shared_address(SharedArray<uint16_t> a, int i) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(a.data + i));
+}
+
 /// Starts a copy of eight 16-bit numbers from device memory (aligned to 16 bytes) to element i, a multiple of 8; zeros where
 /// there is none. It is there after copies_arrive(), for other threads after a barrier as well.
 __device__ inline void start_copy(SharedArray<uint16_t> to, int i, const uint16_t* from,
                                   bool exists) {
-  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(to.data + i));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(at), "l"(from),
-               "r"(exists ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to, i)),
+               "l"(from), "r"(exists ? 16 : 0)
                : "memory");
 }
 /// Waits for all copies that this thread has started.
@@ -47,18 +51,16 @@ __device__ inline void copies_arrive() { asm volatile("cp.async.wait_all;" ::: "
 /// Four 8 x 8 matrices of 16-bit numbers, all 32 lanes together: lane l says at which element, a multiple of 8, row l % 8 of matrix
 /// l / 8 begins, and gets of matrix m the numbers 2 (l % 4) and the next of row l / 4. PTX ISA, "ldmatrix".
 __device__ inline void load_matrices(uint32_t (&d)[4], SharedArray<uint16_t> a, int i) {
-  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(a.data + i));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-               : "r"(at)
+               : "r"(shared_address(a, i))
                : "memory");
 }
 /// The same of the transposed matrices: a lane gets rows 2 (l % 4) and the next of column l / 4.
 __device__ inline void load_matrices_turned(uint32_t (&d)[4], SharedArray<uint16_t> a, int i) {
-  const auto at = static_cast<uint32_t>(__cvta_generic_to_shared(a.data + i));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
-               : "r"(at)
+               : "r"(shared_address(a, i))
                : "memory");
 }
 
