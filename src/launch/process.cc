@@ -40,6 +40,7 @@ namespace {
   if (plan.out >= 0 && dup2(plan.out, 1) < 0) fail_in_child(report);
   if (plan.err >= 0 && dup2(plan.err, 2) < 0) fail_in_child(report);
   for (int s = 1; s < NSIG; ++s) signal(s, SIG_DFL);
+  for (const int s : plan.ignored_signals) signal(s, SIG_IGN);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

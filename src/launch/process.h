@@ -28,13 +28,14 @@ class Descriptor {
   int fd_;
 };
 
-/// How a child starts. Its standard input is /dev/null, every signal has its default meaning and is let through.
+/// How a child starts. Its standard input is /dev/null; every signal is let through and has its default meaning but for those named.
 struct ChildPlan {
   std::vector<std::string> argv;                                 // argv[0] is a path
   std::vector<std::pair<std::string, std::string>> environment;  // added to ours
   int out = -1, err = -1;                                        // its stdout and stderr; -1: ours
   /// The signal it gets when the thread that started it ends, however that happens.
   int signal_at_parents_death = 0;
+  std::vector<int> ignored_signals;
 };
 
 /// Starts a child in a process group of its own, so that a Ctrl-C at the terminal reaches us alone. Throws IoError when it cannot

@@ -102,6 +102,8 @@ void Keeper::start() {
   child.argv = plan_.program;
   child.out = child.err = log.get();
   child.signal_at_parents_death = SIGKILL;
+  // srun hands our friendly stop to every process of a task, and to most programs it would be the end.
+  child.ignored_signals = {SIGUSR2};
   const int share = std::max(1, available_cores() / std::max(1, place_.local_size));
   if (plan_.threads > 0 || std::getenv("CRIA_THREADS") == nullptr)
     child.environment = {

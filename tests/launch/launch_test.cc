@@ -90,13 +90,20 @@ TEST_F(Launch, RefusesWhatMakesNoSense) {
   }
 }
 
-TEST_F(Launch, InsideSlurmSrunStartsTheRanks) {
-  write_script(folder_, "srun", R"(while [ "$1" != "${1#-}" ]; do
+// As Slurm's srun: ranks are numbered by its variables, and a signal goes to every process of a task.
+constexpr const char* kSrun = R"(while [ "$1" != "${1#-}" ]; do
     [ "$1" = --ntasks ] && { n=$2; shift; }
     shift
   done
-  for r in $(seq 0 $((n - 1))); do SLURM_PROCID=$r SLURM_NTASKS=$n SLURM_NNODES=1 "$@" & done
-  wait)");
+  tasks=
+  trap 'for t in $tasks; do kill -USR2 $t $(cat /proc/$t/task/$t/children); done' USR2
+  for r in $(seq 0 $((n - 1))); do
+    SLURM_PROCID=$r SLURM_NTASKS=$n SLURM_NNODES=1 "$@" & tasks="$tasks $!"
+  done
+  for t in $tasks; do while kill -0 $t 2>/dev/null; do wait $t; done; done)";
+
+TEST_F(Launch, InsideSlurmSrunStartsTheRanks) {
+  write_script(folder_, "srun", kSrun);
   const auto program =
       write_script(folder_, "p.sh", "echo \"$OMPI_COMM_WORLD_RANK of $OMPI_COMM_WORLD_SIZE\"");
   Launched run(folder_, words(3, {"--", program}),
@@ -104,6 +111,24 @@ TEST_F(Launch, InsideSlurmSrunStartsTheRanks) {
   EXPECT_EQ(run.wait(), 0) << run.err();
   EXPECT_THAT(run.err(), HasSubstr("/srun --ntasks 3 --mpi=pmix"));
   for (int r = 0; r < 3; ++r) EXPECT_EQ(log(r), std::to_string(r) + " of 3\n");
+}
+
+TEST_F(Launch, InsideSlurmRanksThatAreAskedToStopSaveFirst) {
+  write_script(folder_, "srun", kSrun);
+  const auto program = write_script(
+      folder_, "p.sh",
+      "trap 'sleep 0.3; echo saved; exit 75' TERM; echo begins; while :; do sleep 0.1; done");
+  Launched run(folder_, words(2, {"--", program}),
+               {{"PATH", folder_.path() + ":/usr/bin:/bin"}, {"SLURM_JOB_ID", "1"}});
+  ASSERT_TRUE(within(10s, [&] {
+    const std::string heard = slurp(folder_ / "logs/scheduler.log");
+    return heard.find("rank 0 runs") != std::string::npos &&
+           heard.find("rank 1 runs") != std::string::npos && log(0) == "begins\n" &&
+           log(1) == "begins\n";
+  }));
+  run.signal(SIGTERM);
+  EXPECT_EQ(run.wait(), 75) << run.err();
+  for (int r = 0; r < 2; ++r) EXPECT_THAT(log(r), HasSubstr("saved")) << r;
 }
 
 TEST_F(Launch, RanksThatDoNotStartInTimeAreNamed) {
