@@ -97,7 +97,7 @@ void write_share(const std::string& folder, const Share& share, Manifest& manife
   const std::string path = join_path(folder, share.file);
   const auto writer = make_safetensors_writer(path, infos, {{"format", "pt"}});
   for (const size_t i : share.params)
-    arena.for_bytes(static_cast<int64_t>(i), [&](auto bytes) { writer->write(bytes); });
+    arena.for_bytes(arena[static_cast<int64_t>(i)], [&](auto bytes) { writer->write(bytes); });
   writer->commit();
   manifest.files[share.file] = sums_of(MappedFile(path).bytes(), pool);
 }

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "base/thread_pool.h"
 #include "cli/commands.h"
+#include "cli/device_choice.h"
 #include "cli/generation_model.h"
 #include "cli/open_model.h"
 #include "cli/text_tokens.h"
@@ -21,7 +22,7 @@ namespace {
 
 struct EvalFlags {
   std::string model, weights, dtype, cache, reference, reference_weights, reference_dtype, text,
-      vocab_file, config_path;
+      vocab_file, config_path, device = "cpu";
   int64_t context = 512, tokens = 0, threads = 0;
   bool json = false;
 };
@@ -34,6 +35,7 @@ void declare(Flags& flags, EvalFlags& f) {
   flags.text("reference", f.reference, "weights to compare with; the same ones may be given");
   flags.text("reference_weights", f.reference_weights, "how the reference is held");
   flags.text("reference_dtype", f.reference_dtype, "compute type of the reference");
+  flags.text("device", f.device, kDeviceHelp);
   flags.text("text", f.text, "a file of plain text");
   flags.integer("context", f.context, "tokens of a window; each begins anew");
   flags.integer("tokens", f.tokens, "at most so many tokens of the text; 0: all");
@@ -48,16 +50,21 @@ void declare(Flags& flags, EvalFlags& f) {
 
 /// A model in the form that flags ask for.
 struct Compared {
-  Compared(const OpenedModel& m, const std::string& weights, const std::string& dtype)
-      : opened(m), form(form_for_generation(m.source, m.config, weights, dtype)) {}
+  Compared(const OpenedModel& m, const std::string& weights, const std::string& dtype,
+           const std::string& cache, ops::Device* gpu)
+      : opened(m),
+        form(gpu != nullptr ? form_for_device(weights, dtype, cache)
+                            : form_for_generation(m.source, m.config, weights, dtype)),
+        device(gpu) {}
   [[nodiscard]] int shards(const MemoryNodes& nodes) const {
-    return shards_for(opened.config, form.weights.packed, nodes);
+    return device != nullptr ? 1 : shards_for(opened.config, form.weights.packed, nodes);
   }
   [[nodiscard]] LoadedModel load(const Shard& shard) const {
-    return load_for_generation(opened.source, opened.config, form, shard);
+    return load_for_generation(opened.source, opened.config, form, shard, device);
   }
   const OpenedModel& opened;
   ModelForm form;
+  ops::Device* device;
 };
 
 void print_table(const Quality& q, bool compared) {
@@ -104,12 +111,13 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   const OpenedModel opened = open_model(f.model, f.config_path, "");
   const std::vector<int32_t> ids =
       tokens_of_text(f.text, f.vocab_file, opened.source, opened.config, f.tokens, name);
-  const Compared model(opened, f.weights, f.dtype);
+  const std::unique_ptr<ops::Device> device = open_device(f.device);
+  const Compared model(opened, f.weights, f.dtype, f.cache, device.get());
   std::optional<OpenedModel> other;
   std::optional<Compared> reference;
   if (!f.reference.empty()) {
     other.emplace(open_model(f.reference, f.config_path, ""));
-    reference.emplace(*other, f.reference_weights, f.reference_dtype);
+    reference.emplace(*other, f.reference_weights, f.reference_dtype, "", device.get());
   }
   QualitySettings settings{.context = f.context, .cache = cache_type(f.cache, model.form.cache)};
   if (reference) settings.reference_cache = reference->form.cache;
@@ -122,7 +130,7 @@ int eval(const std::string& name, const std::vector<std::string>& arguments) {
   size_t weight_bytes = 0;
   std::mutex mutex;
   run_shards(shards, nodes, pool, [&](const Shard& shard) {
-    ops::Exec exec{shard.pool};
+    ops::Exec exec{.pool = shard.pool, .device = device.get()};
     const LoadedModel loaded = model.load(shard);
     Decoder decoder = loaded.decoder(exec, shard.groups);
     std::optional<LoadedModel> wanted;

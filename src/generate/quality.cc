@@ -34,19 +34,25 @@ class Pass {
  public:
   Pass(Decoder& decoder, DType cache)
       : decoder_(decoder),
-        cache_(decoder.local(), cache),
-        logits_(DType::f32, kPiece, decoder.config().vocab_size) {}
+        cache_(decoder.local(), cache, decoder.memory()),
+        logits_(DType::f32, kPiece, decoder.config().vocab_size, decoder.memory()) {
+    if (logits_.memory() != nullptr) here_ = Tensor(DType::f32, kPiece, logits_.cols());
+  }
   void begin() { cache_.truncate(0); }
+  /// Logits of each token, in the host's memory.
   View advance(std::span<const int32_t> ids) {
     const View rows = logits_.view().row_range(0, std::ssize(ids));
     decoder_.prefill_all(ids, cache_, rows);
-    return rows;
+    if (logits_.memory() == nullptr) return rows;
+    const View copy = here_.view().row_range(0, rows.rows);
+    logits_.memory()->read(copy.data, rows.data, bytes_of(copy).size());
+    return copy;
   }
 
  private:
   Decoder& decoder_;
   KvCache cache_;
-  Tensor logits_;
+  Tensor logits_, here_;  // on a device `here_` has the copy
 };
 
 Quality summed(const std::vector<Token>& tokens) {

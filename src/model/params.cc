@@ -166,18 +166,17 @@ void ParamArena::write_rows(int64_t i, int64_t first, std::span<const std::byte>
   transfer((*this)[i].at(first, 0), memory(), rows.data(), nullptr, rows.size());
 }
 
-void ParamArena::for_bytes(int64_t i,
+void ParamArena::for_bytes(ConstView part,
                            const std::function<void(std::span<const std::byte>)>& use) const {
-  const ConstView all = (*this)[i];
-  if (memory() == nullptr) return use(bytes_of(all));
+  if (memory() == nullptr) return use(bytes_of(part));
   constexpr int64_t kPiece = 16 << 20;
-  const int64_t row_bytes = bytes_of(all.dtype, all.cols);
-  const int64_t rows = std::clamp<int64_t>(kPiece / row_bytes, 1, all.rows);
+  const int64_t row_bytes = bytes_of(part.dtype, part.cols);
+  const int64_t rows = std::clamp<int64_t>(kPiece / row_bytes, 1, part.rows);
   std::vector<std::byte> piece(static_cast<size_t>(rows * row_bytes));
-  for (int64_t r = 0; r < all.rows; r += rows) {
+  for (int64_t r = 0; r < part.rows; r += rows) {
     const std::span<std::byte> out =
-        std::span(piece).first(static_cast<size_t>(std::min(rows, all.rows - r) * row_bytes));
-    read_rows(i, r, out);
+        std::span(piece).first(static_cast<size_t>(std::min(rows, part.rows - r) * row_bytes));
+    transfer(out.data(), nullptr, part.at(r, 0), memory(), out.size());
     use(out);
   }
 }
@@ -215,24 +214,25 @@ void fill_rows(View rows, const Param& p, int64_t first, uint64_t seed) {
 }
 
 template <class T>
-void fill_ones(View norm_weight) {
-  std::ranges::fill(norm_weight.row<T>(0), T(1.0f));
-}
-
-template <class T>
 void init_typed(ParamArena& weights, uint64_t seed, ThreadPool& pool) {
   constexpr int64_t elements_at_once = 1 << 16;
   for (int64_t i = 0; i < std::ssize(weights.params()); ++i) {
     const Param& param = weights.params()[static_cast<size_t>(i)];
     const View all = weights[i];
-    if (param.is_norm()) {
-      fill_ones<T>(all);
-      continue;
-    }
     const int64_t rows = std::max<int64_t>(1, elements_at_once / param.cols());
     pool.parallel_for((all.rows + rows - 1) / rows, [&](int64_t piece) {
-      const int64_t begin = piece * rows;
-      fill_rows<T>(all.row_range(begin, std::min(rows, all.rows - begin)), param, begin, seed);
+      const int64_t begin = piece * rows, count = std::min(rows, all.rows - begin);
+      const auto fill = [&](View to) {
+        if (param.is_norm()) {
+          std::ranges::fill(to.row<T>(0), T(1.0f));
+        } else {
+          fill_rows<T>(to, param, begin, seed);
+        }
+      };
+      if (weights.memory() == nullptr) return fill(all.row_range(begin, count));
+      Tensor made(all.dtype, count, all.cols);
+      fill(made.view());
+      weights.write_rows(i, begin, bytes_of(made.view()));
     });
   }
 }

@@ -103,8 +103,8 @@ class ParamArena {
   /// Any thread may call them.
   void read_rows(int64_t i, int64_t first, std::span<std::byte> out) const;
   void write_rows(int64_t i, int64_t first, std::span<const std::byte> rows);
-  /// All values of parameter i in order: at once where the host can read them, else in pieces of some MiB.
-  void for_bytes(int64_t i, const std::function<void(std::span<const std::byte>)>& use) const;
+  /// The values of whole rows of this arena, in order: at once where the host can read them, else in pieces of some MiB.
+  void for_bytes(ConstView rows, const std::function<void(std::span<const std::byte>)>& use) const;
   /// The values of another arena of the same table and dtype; one of the two may be on a device.
   void assign(const ParamArena& other);
   /// [rows, cols] of parameter i.

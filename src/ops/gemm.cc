@@ -1,6 +1,6 @@
 // Blocking and threads of the matrix product. C is cut into blocks; for each block and each slice
-// of k both sides are packed (phase 1), then the block's tiles are multiplied (phase 2). All cuts
-// follow from the shape alone.
+// of k the sides that the last block did not leave are packed (phase 1), then the block's tiles are
+// multiplied (phase 2). All cuts follow from the shape alone.
 #include "ops/gemm.h"
 
 #include <algorithm>
@@ -102,8 +102,13 @@ class Product {
  private:
   /// One block of C, in panels, and one slice of k.
   void block(int64_t a_first, int64_t a_panels, int64_t b_first, int64_t b_panels) {
-    const int64_t a_items = ceil_div(a_panels, kPackPanels);
-    each(a_items + ceil_div(b_panels, kPackPanels), [&](int64_t i) {
+    // What the last block packed may serve this one too: x of a wide product, w of a long one.
+    const Packed a{a_first, k_begin_}, b{b_first, k_begin_};
+    const int64_t a_items = a == have_a_ ? 0 : ceil_div(a_panels, kPackPanels);
+    const int64_t b_items = b == have_b_ ? 0 : ceil_div(b_panels, kPackPanels);
+    have_a_ = a;
+    have_b_ = b;
+    each(a_items + b_items, [&](int64_t i) {
       if (i < a_items) {
         pack(a_, packed_a_, a_first, a_panels, i, kernels_.tile_rows, kernels_.a_width);
       } else {
@@ -180,6 +185,11 @@ class Product {
   const bool pairs_, alone_;
   float *packed_a_ = nullptr, *packed_b_ = nullptr, *sums_ = nullptr;
   int64_t sums_stride_ = 0;
+  /// What the packed panels hold.
+  struct Packed {
+    int64_t first_panel = -1, k_begin = -1;
+    bool operator==(const Packed&) const = default;
+  } have_a_, have_b_;
   // The slice of k at work.
   int64_t cells_ = 0, k_begin_ = 0, k_end_ = 0;
   bool first_ = true, last_ = true;

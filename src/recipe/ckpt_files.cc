@@ -25,18 +25,19 @@ void write_slices(const std::string& path, const TrainState& state,
                   std::span<const std::pair<const char*, const ParamArena*>> groups,
                   std::vector<MindsporeScalar> scalars) {
   std::vector<TensorInfo> infos;
-  std::vector<std::span<const std::byte>> contents;
+  std::vector<std::pair<const ParamArena*, ConstView>> contents;
   for (const auto& [group, arena] : groups) {
     for (const RecipeParam& p : recipe_params(*arena)) {
       infos.push_back(
           {group + p.name, arena->dtype(), state.m.params()[static_cast<size_t>(p.index)].size});
-      contents.push_back(bytes_of(state.rows_of_state(*arena, p.index)));
+      contents.emplace_back(arena, state.rows_of_state(*arena, p.index));
     }
   }
   MindsporeWriteOptions options;
   options.scalars = std::move(scalars);
   const auto writer = make_mindspore_ckpt_writer(path, std::move(infos), options);
-  for (const auto bytes : contents) writer->write(bytes);
+  for (const auto& [arena, rows] : contents)
+    arena->for_bytes(rows, [&](auto bytes) { writer->write(bytes); });
   remove_side_manifest(path);
   writer->commit();
   write_side_manifest(path);

@@ -7,6 +7,7 @@
 #include "recipe/modes.h"
 #include "recipe/own_layout.h"
 #include "recipe/python_repr.h"
+#include "recipe/run_device.h"
 #include "train/dataset_source.h"
 #include "train/evaluate.h"
 
@@ -22,12 +23,14 @@ int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
   const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   const ModelPart part = part_of(config, groups.grid, pipeline);
-  log.info(check_inference_memory(config, s, part, {.plain = s.model.param}, s.batch_size));
+  const std::unique_ptr<ops::Device> device = device_of_run(s);
+  log.info(check_inference_memory(config, s, part, {.plain = s.model.param}, s.batch_size,
+                                  available_to_rank(device.get())));
 
   ThreadPool pool(static_cast<int>(s.threads));
-  ops::Exec exec{pool};
+  ops::Exec exec{.pool = pool, .device = device.get()};
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
-  ParamArena parameters(config, s.model.param, part);
+  ParamArena parameters(config, s.model.param, part, {}, device.get());
   load_parameters(*weights, parameters, pool);
   Evaluation e;
   {

@@ -62,10 +62,9 @@ TrainingRun training_run(const RecipeSettings& s, const LlamaConfig& config) {
 }
 
 std::string check_inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                   const ModelPart& part, const WeightForm& form,
-                                   int64_t sequences) {
-  return check_memory(inference_memory(config, settings, part, form, sequences),
-                      available_memory() / ranks_on_this_host(),
+                                   const ModelPart& part, const WeightForm& form, int64_t sequences,
+                                   int64_t available) {
+  return check_memory(inference_memory(config, settings, part, form, sequences), available,
                       [] { return std::string("a smaller batch_size or seq_length"); });
 }
 

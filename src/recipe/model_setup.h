@@ -32,9 +32,9 @@ std::string given_vocab_file(const RecipeSettings& settings);
 
 /// What decides a training run's memory and messages.
 TrainingRun training_run(const RecipeSettings& settings, const LlamaConfig& config);
-/// What a rank that generates or evaluates needs, as one line; throws Error(memory) when that is not available.
+/// What a rank that generates or evaluates needs, as one line; throws Error(memory) when that is more than `available` bytes.
 std::string check_inference_memory(const LlamaConfig& config, const RecipeSettings& settings,
-                                   const ModelPart& part, const WeightForm& form,
-                                   int64_t sequences);
+                                   const ModelPart& part, const WeightForm& form, int64_t sequences,
+                                   int64_t available);
 
 }  // namespace cria::recipe

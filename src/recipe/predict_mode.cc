@@ -18,6 +18,7 @@
 #include "recipe/modes.h"
 #include "recipe/own_layout.h"
 #include "recipe/python_repr.h"
+#include "recipe/run_device.h"
 
 namespace cria::recipe {
 namespace {
@@ -103,10 +104,17 @@ std::vector<Generated> continue_prompts(const RecipeSettings& s, Decoder& decode
   return all;
 }
 
-/// As --weights says.
+/// As --weights says; on a GPU they are plain.
 WeightForm weight_form(const RecipeSettings& s, const WeightSource& source,
                        const LlamaConfig& config, const ModelPart& part) {
   const std::string& word = s.predict.weights;
+  if (s.gpu) {
+    require(word.empty() || word == "plain",
+            "run: --weights {}: packed weights are multiplied by processors only; try: --weights "
+            "plain",
+            escaped(word));
+    return {.plain = s.model.param};
+  }
   if (word == "plain") return {.plain = s.model.param};
   if (word.empty() || word == "keep") return form_of_stored(source, config, part, s.model.param);
   return {packed_types(source, config, part, parse_packed_type(word), s.model.param),
@@ -197,12 +205,14 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
         "--processor.tokenizer.add_bos_token True");
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
   const WeightForm form = weight_form(s, *weights, config, part);
-  log.info(check_inference_memory(config, s, part, form, s.model.batch_size));
+  const std::unique_ptr<ops::Device> device = device_of_run(s);
+  log.info(check_inference_memory(config, s, part, form, s.model.batch_size,
+                                  available_to_rank(device.get())));
 
   ThreadPool pool(static_cast<int>(s.threads));
-  ops::Exec exec{pool};
+  ops::Exec exec{.pool = pool, .device = device.get()};
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
-  const GenerationWeights held(*weights, config, part, form, pool);
+  const GenerationWeights held(*weights, config, part, form, pool, device.get());
   Decoder decoder = held.decoder(g.compute, exec, &groups);
   const RankGrid& grid = groups.grid;
   const int64_t first = std::ssize(prompts) * grid.dp_index() / grid.dp;

@@ -30,7 +30,7 @@ void declare_common(Flags& flags, RunFlags& f) {
              "YAML file: a path, or a name below configs/ such as llama3/x.yaml");
   flags.text("run_mode", f.run_mode, "train, finetune, eval or predict; before the YAML's");
   flags.boolean("use_parallel", f.use_parallel, "several ranks");
-  flags.integer("device_id", f.device_id, "accepted without effect");
+  flags.integer("device_id", f.device_id, "which GPU, where device_target is GPU");
   flags.integer("mode", f.mode, "accepted without effect: 0 graph, 1 pynative (and no recompute)");
   flags.text("load_checkpoint", f.load_checkpoint, "weights of any format we read");
   flags.boolean("auto_trans_ckpt", f.auto_trans,
@@ -99,7 +99,8 @@ model:
 )";
 
 void declare_mindformer(Flags& flags, RunFlags& f) {
-  flags.text("device_target", f.device_target, "mapped to the CPU");
+  flags.text("device_target", f.device_target,
+             "GPU: one NVIDIA GPU; CPU and Ascend: the processor");
   flags.boolean("do_eval", f.do_eval, "perplexity during training");
   flags.text("train_dataset_dir", f.train_dataset, "record file or folder");
   flags.text("eval_dataset_dir", f.eval_dataset, "record file or folder");

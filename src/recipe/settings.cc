@@ -176,6 +176,15 @@ void read_source(const Values& v, int ranks, RecipeSettings& s) {
           s.transform_processes, ranks);
 }
 
+void read_device(const Values& v, RecipeSettings& s) {
+  const std::string target = v.text("context.device_target").value_or("CPU");
+  require(target == "CPU" || target == "GPU" || target == "Ascend",
+          "config: context.device_target is {}, expected CPU, GPU or Ascend", escaped(target));
+  const int64_t number = v.integer("context.device_id", 0, 1 << 10).value_or(0);
+  if (target == "GPU") s.gpu = static_cast<int>(number);
+  if (target == "Ascend") s.notes.push_back("context.device_target Ascend is mapped to the CPU");
+}
+
 }  // namespace
 
 const YamlNode* Values::node(std::string_view key) const { return find_key(root_, key); }
@@ -227,10 +236,7 @@ RecipeSettings read_settings(const YamlNode& root, int ranks) {
   s.eval_epoch_interval = v.integer("eval_epoch_interval", -1, kMany).value_or(-1);
   read_callbacks(v, s);
   read_recompute_settings(root, s);
-  const std::string device = v.text("context.device_target").value_or("CPU");
-  if (device != "CPU")
-    s.notes.push_back(
-        fmt::format("context.device_target {} is mapped to the CPU", escaped(device)));
+  read_device(v, s);
   read_model_settings(root, s);
   return s;
 }

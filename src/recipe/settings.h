@@ -90,6 +90,7 @@ struct LayerCounts {
 struct RecipeSettings {
   std::string run_mode = "train", output_dir = "./output";
   std::string load_checkpoint, src_strategy;  // src_strategy: how several ranks' slices lie
+  std::optional<int> gpu;                     // which one computes; none: the processor
   bool auto_trans = false;                    // also write them anew for the run's own layout
   int64_t transform_processes = 1;            // ranks that share that work
   bool resume = false;

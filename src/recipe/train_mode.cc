@@ -13,6 +13,7 @@
 #include "recipe/own_layout.h"
 #include "recipe/python_repr.h"
 #include "recipe/recipe_reporter.h"
+#include "recipe/run_device.h"
 #include "train/dataset_source.h"
 #include "train/evaluate.h"
 
@@ -145,11 +146,12 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   ThreadPool pool(static_cast<int>(s.threads));
   TrainingRun planned = training_run(s, config);
   planned.threads = pool.threads();
-  log.info(check_training_memory(planned, grid.rank, available_memory() / ranks_on_this_host()));
+  const std::unique_ptr<ops::Device> device = device_of_run(s);
+  log.info(check_training_memory(planned, grid.rank, available_to_rank(device.get())));
 
-  ops::Exec exec{pool};
+  ops::Exec exec{.pool = pool, .device = device.get()};
   TrainState state(config, s.model.param, s.optimizer.master_weights, part,
-                   shard_of_run(s.parallel, grid));
+                   shard_of_run(s.parallel, grid), device.get());
   const CkptFiles files(folders, s.save, native, s.resume);
   if (s.parallel.only_save_strategy) {
     files.save_strategy(state);
@@ -186,7 +188,8 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
       !files.saved(done, plan.steps_per_epoch))
     extra(done);
   const TrainResult result = trainer.run(s.save.wanted ? extra : ExtraSave());
-  log.info(peak_text(rank_memory(planned, grid.rank).total(), peak.bytes()));
+  // On a GPU what the process itself held says nothing.
+  if (device == nullptr) log.info(peak_text(rank_memory(planned, grid.rank).total(), peak.bytes()));
   if (!result.stopped_by_signal) return 0;
   log.info(fmt::format("Stopped by a signal after step {}; --resume True goes on", result.batches));
   return static_cast<int>(ExitCode::stopped);

@@ -18,12 +18,27 @@ class OnDevice : public testing::Test {
   OnDevice() { setenv("CRIA_CUDA_LIBRARY", CRIA_EMULATED_CUDA, 1); }
   ~OnDevice() override { unsetenv("CRIA_CUDA_LIBRARY"); }
   Outcome succeed(const std::string& words) {
-    Outcome got = run(words_of(words, "", valid_files(), folder_.path()));
+    Outcome got = run(words_of(words, "", valid_files(), folder_.path()), folder_.path());
     EXPECT_EQ(got.exit, 0) << words << "\n" << got.err;
     return got;
   }
+  /// Ten samples of 16 tokens in rows.mindrecord.
+  void make_rows() {
+    test::spew(folder_ / "text", "hi you and you and hi again, you and hi and you: hi");
+    succeed(
+        "preprocess --dataset_type wiki --input_glob {o}/text --model_file {i}/tok.model "
+        "--seq_length 16 --output_file {o}/rows.mindrecord");
+  }
   const TemporaryFolder folder_ = TemporaryFolder::in_memory();
 };
+
+/// Numbers behind every place where `before` stands in a text.
+std::vector<double> numbers_after(const std::string& before, const std::string& text) {
+  std::vector<double> all;
+  for (size_t at = 0; (at = text.find(before, at)) != std::string::npos;)
+    all.push_back(std::strtod(text.c_str() + (at += before.size()), nullptr));
+  return all;
+}
 
 std::vector<float> values(const TensorReader& file, size_t i) {
   std::vector<float> out(static_cast<size_t>(file.tensors()[i].elements()));
@@ -52,10 +67,7 @@ TEST_F(OnDevice, ProbeGivesTheProcessorsNumbers) {
 }
 
 TEST_F(OnDevice, FinetuneTrainsStopsAndGoesOnAsWithoutAPause) {
-  test::spew(folder_ / "text", "hi you and you and hi again, you and hi and you: hi");
-  succeed(
-      "preprocess --dataset_type wiki --input_glob {o}/text --model_file {i}/tok.model "
-      "--seq_length 16 --output_file {o}/rows.mindrecord");
+  make_rows();
   const std::string words =
       "finetune --model {i}/tiny --data {o}/rows.mindrecord --vocab_file {i}/tok.model "
       "--seq_length 16 --batch_size 1 --epochs 3 --dtype fp32 --lr 1e-3 --total_steps 3 --device "
@@ -75,9 +87,74 @@ TEST_F(OnDevice, GenerateGivesTheProcessorsTokens) {
   EXPECT_EQ(succeed(words + " --device cuda").out, succeed(words).out);
 }
 
+// Random weights are made there too. The recipe's own files hold what the device held.
+TEST_F(OnDevice, TheRecipeTrainsStopsAndGoesOnAsWithoutAPause) {
+  make_rows();
+  const std::string words =
+      "run --config {i}/run.yaml --run_mode train --train_dataset {o}/rows.mindrecord "
+      "--train_dataset.input_columns [input_ids] "
+      "--model.model_config.seq_length 16 --lr_schedule.total_steps 3 --output_dir {o}/";
+  const std::string device = " --device_target GPU --device_id 0";
+  const std::vector<double> here =
+      numbers_after(", loss:[", succeed(words + "here --max_steps 3").out);
+  EXPECT_EQ(here.size(), 3U);
+  EXPECT_EQ(numbers_after(", loss:[", succeed(words + "whole --max_steps 3" + device).out), here);
+  succeed(words + "parts --max_steps 1" + device);
+  succeed(words + "parts --max_steps 3 --resume_training True" + device);
+  const std::string network = "/checkpoint_network/rank_0/tiny_rank_0-network.ckpt";
+  EXPECT_EQ(test::slurp(folder_ / ("whole" + network)), test::slurp(folder_ / ("parts" + network)));
+}
+
+TEST_F(OnDevice, TheRecipeEvaluatesAndPredictsAsTheProcessor) {
+  make_rows();
+  const std::string eval =
+      "run --config {i}/run.yaml --run_mode eval --load_checkpoint {i}/tiny --eval_dataset "
+      "{o}/rows.mindrecord --eval_dataset.input_columns [input_ids] "
+      "--model.model_config.seq_length 16 --output_dir {o}";
+  const std::string device = " --device_target GPU";
+  const std::string what = "Every token counted the same: loss ";
+  const std::vector<double> here = numbers_after(what, succeed(eval).out),
+                            there = numbers_after(what, succeed(eval + device).out);
+  ASSERT_EQ(here.size(), 1U);
+  ASSERT_EQ(there.size(), 1U);
+  EXPECT_NEAR(there[0], here[0], 1e-5);
+  const std::string predict =
+      "run --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
+      "--vocab_file {i}/tok.model --model.model_config.max_length 24 --output_dir {o} "
+      "--predict_data hi";
+  const auto text = [](const std::string& out) {
+    const size_t at = out.find("output result is: ");
+    return out.substr(at, out.find('\n', at) - at);
+  };
+  EXPECT_EQ(text(succeed(predict + device).out), text(succeed(predict).out));
+}
+
+TEST_F(OnDevice, EvalGivesTheProcessorsPerplexity) {
+  test::spew(folder_ / "text.txt", "aaaaaaaaaa It was a dark and stormy night.");
+  const std::string words =
+      "eval --model {i}/tiny --vocab_file {i}/tok.model --dtype fp32 --reference {i}/tiny "
+      "--reference_dtype bf16 --text {o}/text.txt --context 24 --json";
+  const std::string here = succeed(words).out, there = succeed(words + " --device cuda").out;
+  for (const char* what : {"\"loss\":", "\"reference_perplexity\":", "\"kl_divergence\":"}) {
+    const std::vector<double> a = numbers_after(what, here), b = numbers_after(what, there);
+    ASSERT_EQ(a.size(), 1U) << what;
+    ASSERT_EQ(b.size(), 1U) << what;
+    // The reference computes in bf16, whose roundings differ.
+    EXPECT_NEAR(a[0], b[0], 1e-3 * std::max(1.0, std::abs(a[0]))) << what;
+  }
+}
+
 TEST_F(OnDevice, WhatAGpuCannotDoIsOneLine) {
   for (const char* words :
-       {"generate --model {i}/tiny --token_ids 1 --device gpu",
+       {"eval --model {i}/tiny --text {i}/texts.jsonl --vocab_file {i}/tok.model --device cuda "
+        "--weights q8_0",
+        "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
+        "--vocab_file {i}/tok.model --predict_data hi --context.device_target GPU --weights q8_0",
+        "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
+        "--vocab_file {i}/tok.model --predict_data hi --context.device_target GPU --device_id 1",
+        "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
+        "--vocab_file {i}/tok.model --predict_data hi --context.device_target TPU",
+        "generate --model {i}/tiny --token_ids 1 --device gpu",
         "generate --model {i}/tiny --token_ids 1 --device cuda:x",
         "generate --model {i}/tiny --token_ids 1 --device cuda:1",
         "generate --model {i}/tiny --token_ids 1 --device cuda --weights q8_0",

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/temporary_folder.h"
 #include "checkpoint/train_checkpoint.h"
+#include "recipe/run_device.h"
 #include "recipe/tiny_recipe.h"
 
 namespace cria::recipe {
@@ -203,6 +204,15 @@ TEST_F(RecipeRun, mistakesHaveTheirCodes) {
   EXPECT_EQ(run("bad", {"--load_checkpoint", native, "--model.model_config.num_layers", "3"}), 9);
   EXPECT_NE(message_.find("num_layers is 3, but the weights have 2"), std::string::npos)
       << message_;
+}
+
+TEST(RunDevice, SeveralRanksComputeOnProcessors) {
+  RecipeSettings s;
+  EXPECT_EQ(device_of_run(s), nullptr);
+  s.parallel.dp = 2;
+  EXPECT_EQ(device_of_run(s), nullptr);
+  s.gpu = 0;
+  EXPECT_THROW(device_of_run(s), UsageError);
 }
 
 }  // namespace
