@@ -1,10 +1,12 @@
 """Our speed beside llama.cpp's, ik_llama.cpp's and PyTorch's, in turn on this machine, as tables and plots.
 
     tools/bench_peers.py SmolLM2.gguf --llama_bench FILE [--rounds 5] [--threads 2] [--prompt 512] [--tokens 64]
-                         [--only llama,torch] [--models bf16,q8_0,q4_0,1b-bf16,1b-q8_0,1b-q4_0] [--output FOLDER]
+                         [--only llama,torch] [--models bf16,q8_0,q4_0,1b-bf16,1b-q8_0,1b-q4_0]
+                         [--trained 135m@512,135m@2048,1b4@512,1b4@2048] [--output FOLDER]
 
 llama.cpp's llama-bench and `cria bench` read the same GGUF files, all matrices of one type: SmolLM2-135M, and random weights of
-Llama 3.2 1B's shape. PyTorch takes the same training steps. CRIA_IK_LLAMA_BENCH names ik_llama.cpp's llama-bench, where somebody
+Llama 3.2 1B's shape. PyTorch takes the same training steps: SmolLM2-135M, and random weights of 1B's widths with 4 layers, one
+sample of so many tokens. CRIA_IK_LLAMA_BENCH names ik_llama.cpp's llama-bench, where somebody
 built it. Every round runs each program once, one after the other; medians are told.
 
 The tables go between the markers of docs/performance.md and the plots to docs/plots/, unless --output names another folder, or the
@@ -31,6 +33,11 @@ BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 # What 1B's shape needs while both programs read it, and its file.
 BIG_MEMORY, BIG_DISK = 8e9, 4e9
 SHAPES = {"": "SmolLM2-135M", "1b": "1B shape"}
+TRAINED = {"135m": "SmolLM2-135M", "1b4": "1B's widths, 4 layers"}
+FOUR_LAYERS = {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu", "hidden_size": 2048, "intermediate_size": 8192,
+               "num_hidden_layers": 4, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+               "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "max_position_embeddings": 8192, "tie_word_embeddings": True,
+               "bos_token_id": 128000, "eos_token_id": 128001}
 DTYPES = {"fp32": "fp32", "bf16": "bf16, theirs all in bf16", "autocast": "bf16, theirs by autocast"}
 
 
@@ -99,13 +106,27 @@ def measure_inference(gguf, scratch, args, programs):
     return results
 
 
+def trained_folder(name, gguf, scratch):
+    """Weights that both train, as PyTorch reads them."""
+    folder = Path(f"{scratch}/{name}")
+    if not folder.exists():
+        config = Path(f"{scratch}/config.json")
+        config.write_text(json.dumps(FOUR_LAYERS))
+        source = ["--input", gguf] if name == "135m" else ["--random", config]
+        run(CRIA, "convert", *source, "--output", folder, "--dtype", "fp32")
+    return folder
+
+
 def measure_training(gguf, scratch, args):
-    folder = f"{scratch}/hf"
-    run(CRIA, "convert", "--input", gguf, "--output", folder, "--dtype", "fp32")
-    results = {}
-    for dtype in args.dtypes.split(","):
-        results[dtype] = training_steps(["--model", folder], folder, dtype, args.rounds, args.prompt, args.threads, args.steps)
-        print(f"measured training in {dtype}", flush=True)
+    """[{"model", "tokens", "dtype", and what training_steps() says}]"""
+    results = []
+    for case in args.trained.split(","):
+        name, tokens = case.split("@")
+        folder = trained_folder(name, gguf, scratch)
+        for dtype in args.dtypes.split(","):
+            said = training_steps(["--model", folder], folder, dtype, args.rounds, int(tokens), args.threads, args.steps)
+            results.append({"model": name, "tokens": int(tokens), "dtype": dtype} | said)
+            print(f"measured training {case} in {dtype}", flush=True)
     return results
 
 
@@ -131,14 +152,13 @@ def inference_table(r):
 
 
 def training_table(r):
-    version = next(iter(r["training"].values()))["torch"]["version"]
-    lines = [f"A full fine-tuning step of SmolLM2-135M, one sample of {r['prompt']} tokens, beside PyTorch {version} eager. cria keeps "
-             "weights, gradients and moments in fp32; with `autocast` PyTorch does too.", "",
-             "| computed in | cria, s | PyTorch, s | times as fast | of the peak | memory, MB | PyTorch's |",
-             "| --- | --- | --- | --- | --- | --- | --- |"]
-    for dtype, t in r["training"].items():
+    lines = [f"A full fine-tuning step of one sample, beside PyTorch {r['training'][0]['torch']['version']} eager. cria keeps weights, "
+             "gradients and moments in fp32; with `autocast` PyTorch does too.", "",
+             "| what | tokens | computed in | cria, s | PyTorch, s | times as fast | of the peak | memory, MB | PyTorch's |",
+             "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for t in r["training"]:
         ours, torch = t["ours"]["wall_s"], t["torch"]["wall_s"]
-        lines.append(f"| {DTYPES[dtype]} | {ours['median']:.2f} ({ours['best']:.2f}) | {torch['median']:.2f} ({torch['best']:.2f}) "
+        lines.append(f"| {TRAINED[t['model']]} | {t['tokens']} | {DTYPES[t['dtype']]} | {ours['median']:.2f} ({ours['best']:.2f}) | {torch['median']:.2f} ({torch['best']:.2f}) "
                      f"| {torch['median'] / ours['median']:.2f} | {t['share']:.0%} of {t['peak']} | {t['ours']['peak_mb']:.0f} "
                      f"| {t['torch']['peak_mb']:.0f} |")
     return lines
@@ -154,11 +174,11 @@ def plots(r):
         if groups:
             made[f"peers_{job}.svg"] = (title, bars(title, note, groups))
     groups = []
-    for dtype, t in r["training"].items():
-        rates = [("cria", r["prompt"] / t["ours"]["wall_s"]["median"]), ("PyTorch", r["prompt"] / t["torch"]["wall_s"]["median"])]
-        groups.append((DTYPES[dtype], [(who, rate, f"{rate:.1f}") for who, rate in rates]))
+    for t in r["training"]:
+        rates = [("cria", t["tokens"] / t["ours"]["wall_s"]["median"]), ("PyTorch", t["tokens"] / t["torch"]["wall_s"]["median"])]
+        groups.append((f"{TRAINED[t['model']]}, {t['tokens']}, {DTYPES[t['dtype']]}", [(who, rate, f"{rate:.1f}") for who, rate in rates]))
     if groups:
-        title = "Fine-tuning SmolLM2-135M, tokens a second"
+        title = "Full fine-tuning, tokens a second"
         made["peers_train.svg"] = (title, bars(title, note, groups))
     return made
 
@@ -191,6 +211,7 @@ def arguments():
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--steps", type=int, default=3, help="training steps of a process, after one that is not counted")
     parser.add_argument("--dtypes", default="fp32,bf16,autocast", help="of training")
+    parser.add_argument("--trained", default="135m@512,135m@2048,1b4@512,1b4@2048", help="models and tokens of a sample")
     parser.add_argument("--only", default="llama,torch")
     parser.add_argument("--models", default="bf16,q8_0,q4_0,1b-bf16,1b-q8_0,1b-q4_0")
     parser.add_argument("--output", help="folder of tables and plots, instead of docs/")
@@ -205,7 +226,7 @@ def main():
     version = Path(args.llama_bench).with_name("VERSION")
     results = {"date": time.strftime("%-d %B %Y"), "machine": machine(), "busy_before": busy_share(), "threads": args.threads,
                "rounds": args.rounds, "prompt": args.prompt, "tokens": args.tokens,
-               "llama": version.read_text().strip() if version.exists() else "of its owner", "inference": {}, "training": {}}
+               "llama": version.read_text().strip() if version.exists() else "of its owner", "inference": {}, "training": []}
     wanted = set(args.only.split(","))
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as scratch:
         if "llama" in wanted:

@@ -3,7 +3,8 @@
 from html import escape
 
 COLOURS = ["#2a6f4e", "#c8743c", "#7a6a9b", "#8a8f98"]
-BAR, GAP, GROUP_GAP, LABELS, BARS, TOP = 16, 3, 14, 230, 380, 54
+BAR, GAP, GROUP_GAP, BARS, TOP = 16, 3, 14, 380, 54
+LETTER = 6.6  # about as wide as one of the labels is
 
 
 def bars(title, note, groups):
@@ -12,7 +13,8 @@ def bars(title, note, groups):
     largest = max((value for _, rows in groups for _, value, _ in rows), default=0) or 1
     colour = {who: COLOURS[i % len(COLOURS)] for i, who in enumerate(whos)}
     height = TOP + 24 + sum(len(rows) * (BAR + GAP) + GROUP_GAP for _, rows in groups)
-    width = LABELS + BARS + 130
+    labels = 24 + round(LETTER * max((len(label) for label, _ in groups), default=0))
+    width = labels + BARS + 130
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
            'font-family="sans-serif" font-size="12" role="img">',
            f"<title>{escape(title)}</title>", f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
@@ -25,11 +27,11 @@ def bars(title, note, groups):
     y = TOP
     for label, rows in groups:
         middle = y + len(rows) * (BAR + GAP) / 2 + 3
-        out.append(f'<text x="{LABELS - 8}" y="{middle:.1f}" text-anchor="end">{escape(label)}</text>')
+        out.append(f'<text x="{labels - 8}" y="{middle:.1f}" text-anchor="end">{escape(label)}</text>')
         for who, value, text in rows:
             length = max(1.0, BARS * value / largest)
-            out.append(f'<rect x="{LABELS}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour[who]}"/>'
-                       f'<text x="{LABELS + length + 6:.1f}" y="{y + 12}">{escape(text)}</text>')
+            out.append(f'<rect x="{labels}" y="{y}" width="{length:.1f}" height="{BAR}" fill="{colour[who]}"/>'
+                       f'<text x="{labels + length + 6:.1f}" y="{y + 12}">{escape(text)}</text>')
             y += BAR + GAP
         y += GROUP_GAP
     out.append(f'<text x="12" y="{height - 10}" font-size="10" fill="#555555">{escape(note)}</text></svg>')

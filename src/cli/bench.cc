@@ -30,7 +30,7 @@ void declare(Flags& flags, BenchFlags& f) {
   flags.text("model", f.model, "weights: a folder or file of any format we read");
   flags.text("random", f.random,
              "instead of a model: random weights of a true shape (8b, 70b, 1b, 3b, 150m, 135m, "
-             "tiny); by default 135m");
+             "tiny), or of a config.json; by default 135m");
   flags.text("config", f.config_path, "config.json, where the weights carry none");
   flags.text("src_strategy", f.src_strategy, kSrcStrategyHelp);
   flags.text("what", f.what,
@@ -78,7 +78,7 @@ void random_packed(PackedWeights& weights, ThreadPool& pool) {
 }
 
 BenchModel random_model(const std::string& shape) {
-  return {.config = named_config(shape),
+  return {.config = shape_named(shape),
           .name = shape,
           .random = true,
           .fill =

@@ -61,7 +61,8 @@ int convert(const std::string& name, const std::vector<std::string>& arguments) 
   flags.text("src_strategy", src_strategy, kSrcStrategyHelp);
   flags.text(
       "random", random,
-      "instead of an input: random weights of a true shape (8b, 70b, 1b, 3b, 150m, 135m, tiny)");
+      "instead of an input: random weights of a true shape (8b, 70b, 1b, 3b, 150m, 135m, tiny), or "
+      "of a config.json");
   flags.integer("seed", seed, "of the random weights");
   flags.integer("max_shard_gib", shard_gib, "size of a Hugging Face shard");
   flags.require_flag("output");
@@ -79,7 +80,7 @@ int convert(const std::string& name, const std::vector<std::string>& arguments) 
   report_each(options, progress);
 
   if (!random.empty()) {
-    const LlamaConfig config = named_config(random);
+    const LlamaConfig config = shape_named(random);
     convert_weights(
         random_rows(config, options.dtype.value_or(DType::bf16), static_cast<uint64_t>(seed)),
         config, options);

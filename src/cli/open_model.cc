@@ -24,6 +24,10 @@ OpenedModel open_model(const std::string& path, const std::string& config_path,
   return {std::move(source), std::move(config)};
 }
 
+LlamaConfig shape_named(const std::string& word) {
+  return is_file(word) ? parse_hf_config(read_text(word), word) : named_config(word);
+}
+
 void check_shapes(const WeightSource& source, const LlamaConfig& config) {
   for (const Param& p : llama_params(config)) {
     const auto index = source.find(p.name);

@@ -24,6 +24,9 @@ OpenedModel open_model(const std::string& path, const std::string& config_path,
 inline constexpr const char* kSrcStrategyHelp =
     "how the rank_N/*.ckpt slices of several ranks lie: their strategy files, or a folder of them";
 
+/// The shape that --random names: a known one, or the one of a config.json. Throws UsageError for other words, FormatError.
+LlamaConfig shape_named(const std::string& word);
+
 /// Throws MismatchError unless every parameter of the config is there in its shape; loading checks the same and more, but
 /// a conversion passes rows through.
 void check_shapes(const WeightSource& source, const LlamaConfig& config);

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "program.h"
+#include "valid_files.h"
 
 namespace cria::e2e {
 namespace {
@@ -29,6 +30,14 @@ TEST(BenchCommand, SaysInJsonWhatItMeasured) {
     EXPECT_GT(said["jobs"][i]["share_of_peak"]["median"], 0);
     EXPECT_GT(said["jobs"][i]["peak_memory_bytes"], 0);
   }
+}
+
+TEST(BenchCommand, TakesTheShapeOfAConfiguration) {
+  const Outcome got = run(words_of("bench --random {i}/config.json --prompt 16 --repeat 1 --what "
+                                   "prefill --threads 1 --json",
+                                   "", valid_files(), ""));
+  ASSERT_EQ(got.exit, 0) << got.err;
+  EXPECT_EQ(json::parse(got.out)["model"]["parameters"], 164160);
 }
 
 TEST(BenchCommand, MeasuresTheMachineWithoutAModel) {
