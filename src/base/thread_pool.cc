@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 #include "base/cpu.h"
@@ -64,14 +65,24 @@ ThreadPool::ThreadPool(int threads) {
   require(threads >= 0 && threads <= 4096, "--threads is {}, expected 0 to 4096", threads);
   if (threads == 0) threads = default_threads();
   const std::vector<int> cores = cores_to_pin(threads);
-  for (int i = 1; i < threads; ++i)
-    workers_.emplace_back([this, i, cpu = cores.empty() ? -1 : cores[static_cast<size_t>(i)]] {
-      if (cpu >= 0) pin_to_cpu(cpu);
-      work(i);
-    });
+  try {
+    for (int i = 1; i < threads; ++i)
+      workers_.emplace_back([this, i, cpu = cores.empty() ? -1 : cores[static_cast<size_t>(i)]] {
+        if (cpu >= 0) pin_to_cpu(cpu);
+        work(i);
+      });
+  } catch (const std::system_error& e) {
+    const size_t started = workers_.size() + 1;
+    end_workers();
+    throw Error(ExitCode::memory, fmt::format("--threads is {}, but only {} could start: {}; try: "
+                                              "fewer, or a higher limit (ulimit -u, ulimit -v)",
+                                              threads, started, e.code().message()));
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { end_workers(); }
+
+void ThreadPool::end_workers() {
   stop_ = true;
   {
     const std::scoped_lock lock(mutex_);

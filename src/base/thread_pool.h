@@ -17,7 +17,8 @@ class ThreadPool {
  public:
   /// `threads` counts the caller, who works too; 0 means CRIA_THREADS, else one per
   /// physical core, divided by the ranks that share the host. With CRIA_PIN=1 each worker keeps to a core of its own, where the
-  /// system allows it; without, they go where there is room, which is best beside other programs. Throws UsageError unless it is 0 to 4096, or CRIA_THREADS 1 to 4096.
+  /// system allows it; without, they go where there is room, which is best beside other programs. Throws UsageError unless it is 0
+  /// to 4096, or CRIA_THREADS 1 to 4096, and Error(memory) where the system does not let so many start.
   explicit ThreadPool(int threads = 0);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -49,6 +50,7 @@ class ThreadPool {
  private:
   using Call = void (*)(void* body, int64_t index, int worker);
   void run(int64_t count, Call call, const void* body);
+  void end_workers();
   void work(int worker);
   void take_items(int worker, uint32_t loop);
   void wake_workers();

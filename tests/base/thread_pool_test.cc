@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
+#include <fstream>
 #include <stdexcept>
 
 #include "base/error.h"
@@ -104,6 +106,28 @@ TEST(ThreadPool, WakesParkedWorkers) {
     EXPECT_EQ(done, 10);
   }
 }
+
+// The sanitizers take terabytes of addresses for themselves.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(ThreadPool, ThreadsThatCannotStartAreOneLineAndTheOthersEnd) {
+  const auto start_many = [] {
+    int64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const auto most = static_cast<rlim_t>(pages * 4096 + (64 << 20));
+    const rlimit limit{most, most};
+    setrlimit(RLIMIT_AS, &limit);
+    try {
+      ThreadPool pool(200);  // each has a stack of some MiB
+    } catch (const Error& e) {
+      std::exit(std::string(e.what()).starts_with("--threads is 200, but only ")
+                    ? static_cast<int>(e.code)
+                    : 99);
+    }
+    std::exit(0);
+  };
+  EXPECT_EXIT(start_many(), testing::ExitedWithCode(static_cast<int>(ExitCode::memory)), "");
+}
+#endif
 
 }  // namespace
 }  // namespace cria

@@ -1,9 +1,10 @@
-"""MindSpore reads our MindRecord files and our checkpoints."""
+"""MindSpore reads our MindRecord files and our checkpoints, and merges those of several ranks."""
 
 import glob
 import json
 import os
 import sys
+from pathlib import Path
 
 import mindspore
 import numpy as np
@@ -106,9 +107,43 @@ def check_checkpoints():
                      f"{len(got)} parameters")
 
 
+# A small model, its matrices large enough for the optimizer's shards, in layouts that cut every way there is: (words of the run, ranks).
+LAYOUTS = {"dp 2, optimizer sharded": ("--dp 2", 2), "tp 2": ("--mp 2", 2),
+           "tp 2, vocabulary split": ("--mp 2 --parallel_config.vocab_emb_dp False", 2),
+           "pp 2": ("--pp 2 --micro_batch_num 2", 2), "dp 2, tp 2": ("--dp 2 --mp 2", 4),
+           "dp 2, tp 2, pp 2": ("--dp 2 --mp 2 --pp 2 --micro_batch_num 2", 8)}
+SMALL = " ".join(f"--model.model_config.{key} {value}" for key, value in {
+    "hidden_size": 256, "num_layers": 4, "num_heads": 4, "n_kv_heads": 2, "intermediate_size": 768, "vocab_size": 49152,
+    "bos_token_id": 1, "eos_token_id": 2}.items())
+
+
+def check_ranks():
+    """One step of training on several ranks; judge: the same step's training checkpoint, which needs no strategy to be read."""
+    root = Path(__file__).resolve().parent.parent.parent
+    records = f"{scratch}/voice.mindrecord"
+    run(cria, "preprocess", "--dataset_type", "qa", "--input_glob", root / "examples/demo/llama_voice.json", "--model_file", gguf,
+        "--pad_token", "<|endoftext|>", "--seq_length", 128, "--output_file", records)
+    for number, (layout, (words, ranks)) in enumerate(LAYOUTS.items()):
+        folder = f"{scratch}/ranks{number}"
+        os.environ["LOCAL_DEFAULT_PATH"] = folder
+        run(cria, "launch", "--nproc", ranks, "--threads_per_rank", 1, "--log_dir", f"{folder}/logs", "--", "run_llama3", "--config",
+            root / "examples/demo/ranks.yaml", "--train_data", records, "--max_steps", 1, "--runner_config.batch_size", 1, *SMALL.split(),
+            *words.split())
+        merged, full = f"{folder}/merged_strategy.ckpt", f"{folder}/full"
+        mindspore.merge_pipeline_strategys(f"{folder}/strategy", merged)
+        mindspore.transform_checkpoints(f"{folder}/checkpoint_network", full, "full", merged, None)
+        native = glob.glob(f"{folder}/checkpoint/rank_0/native/step-*")[0]
+        run(cria, "convert", "--input", native, "--to", "ckpt", "--output", f"{folder}/native.ckpt", "--dtype", "fp32")
+        got, expected = mindspore.load_checkpoint(f"{full}/rank_0/full0.ckpt"), mindspore.load_checkpoint(f"{folder}/native.ckpt")
+        holds = got.keys() == expected.keys() and all(
+            list(got[n].shape) == list(t.shape) and bits(got[n]) == bits(t) for n, t in expected.items())
+        checks.check(f"transform_checkpoints merges the .ckpt slices of {ranks} ranks ({layout})", holds, f"{len(got)} parameters")
+
+
 if os.path.isdir(fixtures):
     check_records()
 else:
     print(f"SKIP  {checks.peer}: MindRecord checks need the golden files of {fixtures}")
 check_checkpoints()
+check_ranks()
 checks.finish()
