@@ -13,7 +13,7 @@
 
 namespace cria::e2e {
 
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr double kSecondsToRefuse = 20;  // everything takes several times as long
 #else
 constexpr double kSecondsToRefuse = 2;

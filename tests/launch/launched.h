@@ -21,7 +21,7 @@
 namespace cria::test {
 
 // Of a launcher and its ranks, on a busy machine too.
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 constexpr unsigned kSecondsToLive = 1200;
 #else
 constexpr unsigned kSecondsToLive = 240;
