@@ -32,7 +32,7 @@ Program::Program(const std::vector<std::string>& words, const std::string& folde
   dup2(o, 1);
   dup2(e, 2);
   if (!folder.empty() && chdir(folder.c_str()) != 0) _exit(126);
-  alarm(60);
+  alarm(kSecondsToLive);
   execv(program.c_str(), argv.data());
   _exit(127);
 }

@@ -13,11 +13,7 @@
 
 namespace cria::e2e {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr double kSecondsToRefuse = 20;  // everything takes several times as long
-#else
-constexpr double kSecondsToRefuse = 2;
-#endif
+constexpr double kSecondsToRefuse = 2 * kSlower;
 
 /// Runs the words ({x} = `bad`, {i} = the valid files, {o} = an empty folder for outputs) and expects the exit code, one
 /// line of the agreed form on stderr, nothing on stdout, no output, and an answer soon.
