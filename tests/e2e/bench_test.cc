@@ -33,9 +33,10 @@ TEST(BenchCommand, SaysInJsonWhatItMeasured) {
 }
 
 TEST(BenchCommand, TakesTheShapeOfAConfiguration) {
-  const Outcome got = run(words_of("bench --random {i}/config.json --prompt 16 --repeat 1 --what "
-                                   "prefill --threads 1 --json",
-                                   "", valid_files(), ""));
+  const Outcome got =
+      run(words_of("bench --random {i}/config.json --prompt 16 --repeat 1 --what "
+                   "prefill --threads 1 --json",
+                   "", valid_files(), ""));
   ASSERT_EQ(got.exit, 0) << got.err;
   EXPECT_EQ(json::parse(got.out)["model"]["parameters"], 164160);
 }
