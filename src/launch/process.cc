@@ -56,7 +56,8 @@ std::vector<std::string> merged_environment(const ChildPlan& plan) {
     for (const auto& [name, value] : plan.environment) replaced |= entry.starts_with(name + "=");
     if (!replaced) all.emplace_back(entry);
   }
-  for (const auto& [name, value] : plan.environment) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : plan.environment)
+    all.push_back(fmt::format("{}={}", name, value));
   return all;
 }
 
