@@ -158,7 +158,8 @@ def training_table(r):
              "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"]
     for t in r["training"]:
         ours, torch = t["ours"]["wall_s"], t["torch"]["wall_s"]
-        lines.append(f"| {TRAINED[t['model']]} | {t['tokens']} | {DTYPES[t['dtype']]} | {ours['median']:.2f} ({ours['best']:.2f}) | {torch['median']:.2f} ({torch['best']:.2f}) "
+        lines.append(f"| {TRAINED[t['model']]} | {t['tokens']} | {DTYPES[t['dtype']]} "
+                     f"| {ours['median']:.2f} ({ours['best']:.2f}) | {torch['median']:.2f} ({torch['best']:.2f}) "
                      f"| {torch['median'] / ours['median']:.2f} | {t['share']:.0%} of {t['peak']} | {t['ours']['peak_mb']:.0f} "
                      f"| {t['torch']['peak_mb']:.0f} |")
     return lines

@@ -53,8 +53,7 @@ struct Compared {
   Compared(const OpenedModel& m, const std::string& weights, const std::string& dtype,
            const std::string& cache, ops::Device* gpu)
       : opened(m),
-        form(gpu != nullptr ? form_for_device(weights, dtype, cache)
-                            : form_for_generation(m.source, m.config, weights, dtype)),
+        form(form_for_generation(m.source, m.config, weights, dtype, cache, gpu)),
         device(gpu) {}
   [[nodiscard]] int shards(const MemoryNodes& nodes) const {
     return device != nullptr ? 1 : shards_for(opened.config, form.weights.packed, nodes);

@@ -163,9 +163,8 @@ int generate(const std::string& name, const std::vector<std::string>& arguments)
 
   ThreadPool pool(static_cast<int>(f.threads));
   const std::unique_ptr<ops::Device> device = open_device(f.device);
-  const ModelForm form = device != nullptr
-                             ? form_for_device(f.weights, f.dtype, f.cache)
-                             : form_for_generation(source, config, f.weights, f.dtype);
+  const ModelForm form =
+      form_for_generation(source, config, f.weights, f.dtype, f.cache, device.get());
   f.settings.compute = form.compute;
   f.settings.cache = cache_type(f.cache, form.cache);
   const Question question = question_of(f, source, name);

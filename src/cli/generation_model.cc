@@ -22,8 +22,10 @@ ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& con
   return {std::move(form), compute, cache};
 }
 
-ModelForm form_for_device(const std::string& weights, const std::string& dtype,
-                          const std::string& cache) {
+ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
+                              const std::string& weights, const std::string& dtype,
+                              const std::string& cache, const ops::Device* device) {
+  if (device == nullptr) return form_for_generation(source, config, weights, dtype);
   require(weights.empty(),
           "--weights {}: packed weights are multiplied by processors only; try: --dtype",
           escaped(weights));

@@ -5,6 +5,7 @@
 
 #include "checkpoint/generation_weights.h"
 #include "generate/memory_nodes.h"
+#include "ops/device.h"
 
 namespace cria::cli {
 
@@ -30,9 +31,11 @@ struct ModelForm {
 /// beside blocks. With a dtype and no `weights` they are held plain in it. Throws UsageError for other words.
 ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
                               const std::string& weights, const std::string& dtype);
-/// The same on a GPU, where weights are plain and caches not of 8 bits. Throws UsageError for what asks otherwise.
-ModelForm form_for_device(const std::string& weights, const std::string& dtype,
-                          const std::string& cache);
+/// The same, or on a GPU (`device`), where weights are plain and caches, --cache_dtype, not of 8 bits. Throws UsageError for what
+/// asks otherwise.
+ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
+                              const std::string& weights, const std::string& dtype,
+                              const std::string& cache, const ops::Device* device);
 /// A shard's part in that form; `memory`: a device's, or null.
 LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,
                                 const ModelForm& form, const Shard& shard,

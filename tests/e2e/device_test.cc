@@ -22,7 +22,7 @@ class OnDevice : public testing::Test {
     EXPECT_EQ(got.exit, 0) << words << "\n" << got.err;
     return got;
   }
-  /// Ten samples of 16 tokens in rows.mindrecord.
+  /// Three samples of 16 tokens in rows.mindrecord.
   void make_rows() {
     test::spew(folder_ / "text", "hi you and you and hi again, you and hi and you: hi");
     succeed(
