@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "comm/noted.h"
+#include "comm/staged_transport.h"
 
 namespace cria {
 namespace {
@@ -49,6 +50,12 @@ class Patience {
 };
 
 }  // namespace
+
+CommWorld::CommWorld(Transport& t, CommSettings s)
+    : staged(s.memory != nullptr && !t.takes_device_memory() ? staged_transport(t, *s.memory)
+                                                             : nullptr),
+      transport(staged != nullptr ? *staged : t),
+      settings(s) {}
 
 Comm::Comm(CommWorld& world, std::string name, std::vector<int> ranks, int channel,
            std::vector<int> blocks)
@@ -160,6 +167,22 @@ void Comm::combine_small(std::span<T> data, std::string_view kind, const Combine
     for (size_t i = 0; i < n; ++i) data[i] = combine(data[i], all[r * n + i]);
 }
 
+void Comm::settle() const {
+  if (world_.settings.memory != nullptr) world_.settings.memory->wait();
+}
+
+void Comm::add_small(View data) {
+  RowMemory* const memory = world_.settings.memory;
+  std::vector<float> here(memory != nullptr ? static_cast<size_t>(data.elements()) : 0);
+  const std::span<float> numbers =
+      memory != nullptr
+          ? std::span(here)
+          : std::span(static_cast<float*>(data.data), static_cast<size_t>(data.elements()));
+  if (memory != nullptr) memory->read(here.data(), data.data, numbers.size_bytes());
+  combine_small(numbers, "all_reduce", std::plus<>());
+  if (memory != nullptr) memory->write(data.data, here.data(), numbers.size_bytes());
+}
+
 void Comm::barrier() {
   std::array<int64_t, 1> nothing{};
   combine_small(std::span<int64_t>(nothing), "barrier", std::plus<>());
@@ -181,7 +204,6 @@ void Comm::broadcast(std::span<std::byte> bytes, int root) {
 
 void Comm::all_reduce(std::span<double> data) { combine_small(data, "all_reduce", std::plus<>()); }
 void Comm::all_reduce(std::span<int64_t> data) { combine_small(data, "all_reduce", std::plus<>()); }
-void Comm::add_small(std::span<float> data) { combine_small(data, "all_reduce", std::plus<>()); }
 void Comm::all_reduce_max(std::span<float> data) {
   combine_small(data, "all_reduce_max", [](float a, float b) { return std::max(a, b); });
 }
@@ -208,12 +230,14 @@ Comm::Pending::~Pending() {
 }
 
 Comm::Pending Comm::send(std::span<const std::byte> bytes, int to) {
+  settle();
   bytes_sent_ += static_cast<int64_t>(bytes.size());
   return {*this, world_.transport.send(ranks_[static_cast<size_t>(to)], channel_ + 1, bytes), to,
           static_cast<int64_t>(bytes.size())};
 }
 
 void Comm::receive(std::span<std::byte> bytes, int from) {
+  settle();
   const Noted noted(world_, "receive", name_, static_cast<int64_t>(bytes.size()));
   Piece piece{world_.transport.receive(ranks_[static_cast<size_t>(from)], channel_ + 1, bytes),
               from};

@@ -2,6 +2,9 @@
 // order with the same sizes; `checked` groups compare that and name what differs.
 //
 // Sums are taken in the order of the ranks, ((x0 + x1) + x2) + ..., so they repeat bit for bit and do not depend on timing.
+// Matrices (Views) and messages of bytes lie in the memory that the settings name, a device's or the host's; what a device was
+// asked for before is complete before bytes leave or enter its memory. Spans of numbers lie in the host's.
+//
 // Waiting has a deadline: whoever waits longer throws Error(no_progress) naming the operation and the ranks not heard from.
 #pragma once
 
@@ -13,7 +16,9 @@
 #include <vector>
 
 #include "comm/operation_log.h"
+#include "comm/spaces.h"
 #include "comm/transport.h"
+#include "tensor/row_memory.h"
 #include "tensor/tensor.h"
 
 namespace cria {
@@ -23,13 +28,17 @@ struct CommSettings {
   std::chrono::milliseconds deadline = std::chrono::seconds(300);
   /// Sends a header (kind, size, type, number) before every message and compares it on arrival.
   bool checked = false;
+  /// Where matrices and messages lie; outlives the groups. Null: the host's memory.
+  RowMemory* memory = nullptr;
 };
 
 /// What the groups of one rank share: the transport, the settings, the log of operations.
 struct CommWorld {
-  explicit CommWorld(Transport& t, CommSettings s = {}) : transport(t), settings(s) {}
+  explicit CommWorld(Transport& t, CommSettings s = {});
+  const std::unique_ptr<Transport> staged;  // where the transport given takes no device memory
   Transport& transport;
   CommSettings settings;
+  Spaces spaces{settings.memory};
   OperationLog log;
   double waited = 0;  // seconds that this rank has waited for others, in all groups
 };
@@ -96,8 +105,8 @@ class Comm {
     Comm* comm_;
     std::string_view kind_;
     int64_t bytes_ = 0;
+    std::vector<Tensor> arrived_;  // of each rank; its own is empty. Outlives the transfers.
     std::vector<Piece> pieces_;
-    std::vector<std::vector<std::byte>> arrived_;  // of each rank; its own is empty
     ConstView own_;
     View mine_;  // where the sum goes; empty when nothing is added
     bool onto_ = false, finished_ = false;
@@ -144,7 +153,13 @@ class Comm {
   void compare_calls(const Noted& operation, int64_t bytes, int type);
   template <class T, class Combine>
   void combine_small(std::span<T> data, std::string_view kind, const Combine& combine);
-  void add_small(std::span<float> data);
+  void add_small(View data);
+  /// Where matrices lie on a device: all that was asked of it has run.
+  void settle() const;
+  void copy_rows(ConstView from, View to) const;
+  void sum_rows(std::span<const ConstView> terms, View out) const;
+  /// Rows as one piece: where they lie, or packed into `space`.
+  std::span<const std::byte> one_piece(ConstView rows, Tensor& space) const;
   void reduce_rows(ConstView partial, View mine, const Noted& operation);
   void gather_rows(ConstView mine, View all, const Noted& operation);
 
@@ -154,7 +169,7 @@ class Comm {
   int rank_ = 0, channel_;
   int64_t bytes_sent_ = 0;
   int64_t collectives_ = 0;  // compared between ranks in checked groups
-  std::vector<std::byte> scratch_;
+  Tensor scratch_;
 };
 
 }  // namespace cria

@@ -10,29 +10,32 @@
 #include "comm/operation_cost.h"
 
 namespace cria {
-namespace {
 
-void copy_rows(ConstView from, View to) {
-  if (from.data == to.data) return;
+void Comm::copy_rows(ConstView from, View to) const {
+  if (from.data == to.data || to.elements() == 0) return;
+  if (world_.settings.memory != nullptr) return world_.settings.memory->convert(from, to);
   for (int64_t r = 0; r < from.rows; ++r)
     std::memcpy(to.at(r, 0), from.at(r, 0), static_cast<size_t>(bytes_of(from.dtype, from.cols)));
 }
 
-/// Rows as one piece: where they lie, or packed into `space`.
-std::span<const std::byte> one_piece(ConstView rows, std::vector<std::byte>& space) {
-  if (rows.contiguous()) return bytes_of(rows);
-  space.resize(static_cast<size_t>(bytes_of(rows.dtype, rows.elements())));
-  copy_rows(rows, {space.data(), rows.dtype, rows.rows, rows.cols});
-  return space;
+void Comm::sum_rows(std::span<const ConstView> terms, View out) const {
+  if (world_.settings.memory != nullptr) return world_.settings.memory->sum_in_order(terms, out);
+  sum_in_order(terms, out);
 }
 
-}  // namespace
+std::span<const std::byte> Comm::one_piece(ConstView rows, Tensor& space) const {
+  if (rows.contiguous()) return bytes_of(rows);
+  space = Tensor(rows.dtype, rows.rows, rows.cols, world_.settings.memory);
+  copy_rows(rows, space);
+  settle();
+  return space.bytes();
+}
 
 void Comm::all_reduce(View data) {
   if (alone() || data.elements() == 0) return;
   const int64_t bytes = bytes_of(data.dtype, data.elements());
   if (data.dtype == DType::f32 && data.contiguous() && bytes <= kSmallSumBytes) {
-    return add_small({static_cast<float*>(data.data), static_cast<size_t>(data.elements())});
+    return add_small(data);
   }
   const Noted noted(world_, "all_reduce", name_, bytes);
   compare_calls(noted, bytes, static_cast<int>(data.dtype));
@@ -64,10 +67,11 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
   check(mine.dtype == partial.dtype && mine.cols == partial.cols &&
             mine.rows == rows_of(partial, rank_).rows,
         "reduce_scatter: a rank's rows of the whole");
+  settle();
   const int64_t row_bytes = bytes_of(partial.dtype, partial.cols);
   const int64_t step = rows_in_piece(row_bytes);
+  std::vector<Tensor> packed(ranks_.size());
   std::vector<Piece> sends;
-  std::vector<std::vector<std::byte>> packed(ranks_.size());
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
     const ConstView theirs = rows_of(partial, r);
@@ -82,10 +86,14 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
   const auto piece_bytes =
       static_cast<size_t>(std::min(step, std::max<int64_t>(1, mine.rows)) * row_bytes);
   const auto peers = static_cast<size_t>(size() - 1);
-  scratch_.resize(std::max(scratch_.size(), 2 * peers * piece_bytes));
+  if (scratch_.size_bytes() < 2 * peers * piece_bytes) {
+    scratch_ = Tensor();  // before the larger one is there
+    scratch_ =
+        Tensor(DType::u8, 1, static_cast<int64_t>(2 * peers * piece_bytes), world_.settings.memory);
+  }
   std::array<std::vector<Piece>, 2> arriving;
   const auto place = [&](int64_t half, size_t peer) {
-    return scratch_.data() + (static_cast<size_t>(half) * peers + peer) * piece_bytes;
+    return scratch_.bytes().data() + (static_cast<size_t>(half) * peers + peer) * piece_bytes;
   };
   const auto expect = [&](int64_t at, int64_t half) {
     const int64_t rows = std::min(step, mine.rows - at);
@@ -109,7 +117,8 @@ void Comm::reduce_rows(ConstView partial, View mine, const Noted& operation) {
                           ? rows_of(partial, rank_).row_range(at, rows)
                           : ConstView(place(half, peer++), partial.dtype, rows, partial.cols));
     }
-    sum_in_order(terms, mine.row_range(at, rows));
+    sum_rows(terms, mine.row_range(at, rows));
+    settle();  // its place takes the next piece but one
   }
   wait(sends, operation);
 }
@@ -118,17 +127,18 @@ void Comm::gather_rows(ConstView mine, View all, const Noted& operation) {
   check(mine.dtype == all.dtype && mine.cols == all.cols && mine.rows == rows_of(all, rank_).rows,
         "all_gather: a rank's rows of the whole");
   copy_rows(mine, rows_of(all, rank_));
-  std::vector<std::byte> packed;
+  settle();
+  Tensor packed;
   const std::span<const std::byte> out = one_piece(mine, packed);
-  std::vector<std::vector<std::byte>> spaces(ranks_.size());
+  std::vector<Tensor> spaces(ranks_.size());
   std::vector<Piece> pieces;
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
     const View theirs = rows_of(all, r);
-    std::vector<std::byte>& space = spaces[static_cast<size_t>(r)];
+    Tensor& space = spaces[static_cast<size_t>(r)];
     if (!all.contiguous())
-      space.resize(static_cast<size_t>(bytes_of(theirs.dtype, theirs.elements())));
-    const std::span<std::byte> in = all.contiguous() ? bytes_of(theirs) : std::span(space);
+      space = Tensor(theirs.dtype, theirs.rows, theirs.cols, world_.settings.memory);
+    const std::span<std::byte> in = all.contiguous() ? bytes_of(theirs) : space.bytes();
     if (!in.empty()) pieces.push_back(receive_piece(in, r));
     if (!out.empty()) pieces.push_back(send_piece(out, r));
   }
@@ -136,9 +146,9 @@ void Comm::gather_rows(ConstView mine, View all, const Noted& operation) {
   if (all.contiguous()) return;
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
-    const View theirs = rows_of(all, r);
-    copy_rows({spaces[static_cast<size_t>(r)].data(), all.dtype, theirs.rows, theirs.cols}, theirs);
+    copy_rows(spaces[static_cast<size_t>(r)], rows_of(all, r));
   }
+  settle();  // the spaces go
 }
 
 }  // namespace cria

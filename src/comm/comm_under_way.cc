@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "base/error.h"
-#include "comm/combine.h"
 #include "comm/comm.h"
 #include "comm/noted.h"
 
@@ -13,6 +12,7 @@ Comm::UnderWay Comm::start_reduce_scatter(ConstView partial, View mine, bool ont
             mine.rows == rows_of(partial, rank_).rows,
         "start_reduce_scatter: a rank's rows of the whole");
   UnderWay sum(*this);
+  settle();
   sum.kind_ = "reduce_scatter";
   sum.bytes_ = static_cast<int64_t>(bytes_of(partial).size());
   sum.own_ = rows_of(partial, rank_);
@@ -21,9 +21,9 @@ Comm::UnderWay Comm::start_reduce_scatter(ConstView partial, View mine, bool ont
   sum.arrived_.resize(ranks_.size());
   for (int r = 0; r < size(); ++r) {
     if (r == rank_) continue;
-    std::vector<std::byte>& space = sum.arrived_[static_cast<size_t>(r)];
-    space.resize(bytes_of(sum.own_).size());
-    if (!space.empty()) sum.pieces_.push_back(receive_piece(space, r));
+    Tensor& space = sum.arrived_[static_cast<size_t>(r)];
+    space = world_.spaces.take(bytes_of(sum.own_).size());
+    if (space.size_bytes() > 0) sum.pieces_.push_back(receive_piece(space.bytes(), r));
     const std::span<const std::byte> theirs = bytes_of(rows_of(partial, r));
     if (!theirs.empty()) sum.pieces_.push_back(send_piece(theirs, r));
   }
@@ -33,6 +33,7 @@ Comm::UnderWay Comm::start_reduce_scatter(ConstView partial, View mine, bool ont
 Comm::UnderWay Comm::start_all_gather(View all) {
   check(all.contiguous(), "start_all_gather: rows in one piece");
   UnderWay gather(*this);
+  settle();
   gather.kind_ = "all_gather";
   gather.bytes_ = static_cast<int64_t>(bytes_of(all).size());
   const std::span<const std::byte> mine = bytes_of(rows_of(all, rank_));
@@ -53,10 +54,13 @@ void Comm::UnderWay::finish() {
   if (onto_) terms.emplace_back(mine_);
   for (int r = 0; r < comm_->size(); ++r) {
     terms.push_back(r == comm_->rank_ ? own_
-                                      : ConstView(arrived_[static_cast<size_t>(r)].data(),
+                                      : ConstView(arrived_[static_cast<size_t>(r)].bytes().data(),
                                                   mine_.dtype, mine_.rows, mine_.cols));
   }
-  sum_in_order(terms, mine_);
+  comm_->sum_rows(terms, mine_);
+  // Whoever takes them next settles before anything arrives there.
+  for (Tensor& space : arrived_)
+    if (space.size_bytes() > 0) comm_->world_.spaces.give(std::move(space));
   arrived_.clear();
 }
 

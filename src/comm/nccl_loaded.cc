@@ -1,12 +1,11 @@
-// NCCL where it is installed: which library, which device.
+// NCCL where it is installed.
 #include <dlfcn.h>
 
-#include <charconv>
 #include <cstdlib>
-#include <cstring>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "comm/local_device.h"
 #include "comm/nccl_transport.h"
 
 namespace cria {
@@ -15,8 +14,6 @@ namespace {
 [[noreturn]] void fail(const std::string& reason, std::string_view hint) {
   throw Error(ExitCode::rank_died, fmt::format("nccl: {}; try: {}", reason, hint));
 }
-
-constexpr std::string_view kOtherTransport = "CRIA_TRANSPORT=mpi, which needs no GPU";
 
 const CriaNcclTable& load() {
   constexpr std::string_view hint = "./dev setup --cuda, then build; or CRIA_TRANSPORT=mpi";
@@ -39,6 +36,7 @@ class OnControl : public Transport {
       : control_(std::move(control)), inner_(nccl_transport(*control_, nccl, device)) {}
   [[nodiscard]] int rank() const override { return inner_->rank(); }
   [[nodiscard]] int size() const override { return inner_->size(); }
+  [[nodiscard]] bool takes_device_memory() const override { return inner_->takes_device_memory(); }
   std::unique_ptr<Transfer> send(int peer, int channel, std::span<const std::byte> bytes) override {
     return inner_->send(peer, channel, bytes);
   }
@@ -52,33 +50,12 @@ class OnControl : public Transport {
 
 }  // namespace
 
-int local_device(int devices) {
-  if (devices < 1) fail("no CUDA device here", kOtherTransport);
-  int local = 0;
-  bool chosen = false;
-  for (const char* name : {"CRIA_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"}) {
-    const char* const text = std::getenv(name);
-    if (text == nullptr) continue;
-    const char* const end = text + std::strlen(text);
-    const auto [stop, error] = std::from_chars(text, end, local);
-    require(error == std::errc() && stop == end && local >= 0,
-            "nccl: {} is \"{}\", expected a number from 0", name, escaped(text));
-    chosen = std::string_view(name) == "CRIA_LOCAL_RANK";
-    break;
-  }
-  // A scheduler may show each process its own device only.
-  if (!chosen && devices == 1 && std::getenv("CUDA_VISIBLE_DEVICES") != nullptr) return 0;
-  if (local >= devices)
-    fail(fmt::format("process {} of this host needs a CUDA device of its own, found {}", local,
-                     devices),
-         "one rank for each device, or CRIA_TRANSPORT=mpi");
-  return local;
-}
-
 std::unique_ptr<Transport> nccl_transport(std::unique_ptr<Transport> control) {
   const CriaNcclTable& nccl = load();
   const int devices = nccl.devices();
-  if (devices < 0) fail("CUDA does not start: " + escaped(nccl.error(), 200), kOtherTransport);
+  if (devices < 0)
+    fail("CUDA does not start: " + escaped(nccl.error(), 200),
+         "CRIA_TRANSPORT=mpi, which needs no GPU");
   const int device = local_device(devices);
   return std::make_unique<OnControl>(std::move(control), nccl, device);
 }

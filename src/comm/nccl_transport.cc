@@ -88,6 +88,7 @@ class NcclTransport : public Transport {
       : control_(control), engine_(control, nccl, device) {}
   [[nodiscard]] int rank() const override { return control_.rank(); }
   [[nodiscard]] int size() const override { return control_.size(); }
+  [[nodiscard]] bool takes_device_memory() const override { return true; }
   std::unique_ptr<Transfer> send(int peer, int channel, std::span<const std::byte> bytes) override {
     // A sender's bytes are only read.
     auto* const data = const_cast<std::byte*>(bytes.data());

@@ -28,9 +28,4 @@ std::unique_ptr<Transport> nccl_transport(Transport& control, const CriaNcclTabl
 /// The same over libcria_nccl.so (beside the program, or where CRIA_NCCL_LIBRARY says), on the device of local_device().
 std::unique_ptr<Transport> nccl_transport(std::unique_ptr<Transport> control);
 
-/// Which of `devices` devices this process of its host uses: the rank within the host, from CRIA_LOCAL_RANK,
-/// OMPI_COMM_WORLD_LOCAL_RANK or SLURM_LOCALID, else 0. When CUDA_VISIBLE_DEVICES leaves one device, it is that one. Throws
-/// Error(rank_died) when there is no such device, UsageError when a variable is no number.
-int local_device(int devices);
-
 }  // namespace cria

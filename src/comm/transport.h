@@ -27,6 +27,8 @@ class Transport {
   virtual ~Transport() = default;
   [[nodiscard]] virtual int rank() const = 0;
   [[nodiscard]] virtual int size() const = 0;
+  /// Whether the bytes of messages may lie in a device's memory; what writes or reads them there must have run before.
+  [[nodiscard]] virtual bool takes_device_memory() const { return false; }
   /// `channel`: 0 to 2^20 - 1; keeps streams of messages between the same ranks apart.
   virtual std::unique_ptr<Transfer> send(int peer, int channel,
                                          std::span<const std::byte> bytes) = 0;

@@ -10,6 +10,7 @@
 #include "model/packed_weights.h"
 #include "model/rope_cache.h"
 #include "ops/device.h"
+#include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -175,17 +176,15 @@ void Decoder::Impl::head(View x, View logits) {
   Comm& group = *tp.group();
   const int64_t count = x.rows;
   if (mine.rows() < count) {
-    mine = Tensor(DType::f32, count, cols);
-    gathered = Tensor(DType::f32, count * group.size(), cols);
+    mine = Tensor(DType::f32, count, cols, exec.device);
+    gathered = Tensor(DType::f32, count * group.size(), cols, exec.device);
   }
   const View part = mine.view().row_range(0, count);
   const View all = gathered.view().row_range(0, count * group.size());
   head_product(normed, part);
   group.all_gather(part, all);
-  for (int64_t r = 0; r < group.size(); ++r) {
-    for (int64_t t = 0; t < count; ++t)
-      std::ranges::copy(all.row<float>(r * count + t), logits.row<float>(t).begin() + r * cols);
-  }
+  for (int64_t r = 0; r < group.size(); ++r)
+    ops::convert(all.row_range(r * count, count), logits.col_range(r * cols, cols), exec);
 }
 
 /// The rows of the residual stream after the last layer.

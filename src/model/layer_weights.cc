@@ -21,13 +21,21 @@ LayerWeights::LayerWeights(const ParamArena& weights, Comm* shard)
                                        [](const Param& p) { return p.layer >= 0 && p.sharded; });
   if (!cut) return;
   check(shard != nullptr, "cut weights are gathered from a group");
-  gathered_.emplace(weights.config(), weights.dtype(), one_layer(weights));
+  gathered_.emplace(weights.config(), weights.dtype(), one_layer(weights), OptimizerShard(),
+                    weights.memory());
 }
 
 LayerViews<ConstView> LayerWeights::views(int64_t layer) const {
   if (!cut()) return layer_views(weights_, layer);
   const ParamArena& gathered = *gathered_;
   return layer_views(gathered, gathered.part().layers.front());
+}
+
+/// Inside the memory where both lie.
+void LayerWeights::copy(ConstView from, View to) const {
+  Memory* const memory = gathered_->memory();
+  if (memory != nullptr) return memory->copy(to.data, from.data, bytes_of(from).size());
+  std::memcpy(to.data, from.data, bytes_of(from).size());
 }
 
 void LayerWeights::fetch(int64_t layer) {
@@ -39,7 +47,7 @@ void LayerWeights::fetch(int64_t layer) {
     if (weights_.params()[static_cast<size_t>(first + i)].sharded) {
       shard_->all_gather(mine, whole);
     } else {
-      std::memcpy(whole.data, mine.data, bytes_of(mine).size());
+      copy(mine, whole);
     }
   }
 }

@@ -49,6 +49,8 @@ class LayerWeights {
   [[nodiscard]] size_t size_bytes() const { return cut() ? gathered_->size_bytes() : 0; }
 
  private:
+  void copy(ConstView from, View to) const;
+
   const ParamArena& weights_;
   Comm* shard_;
   std::optional<ParamArena> gathered_;

@@ -8,8 +8,9 @@
 #include "base/file.h"
 
 namespace cria::ops {
+namespace {
 
-std::unique_ptr<Device> open_cuda_device(int number) {
+const CudaLibrary& cuda_library() {
   const char* const given = std::getenv("CRIA_CUDA_LIBRARY");
   const std::string path =
       given != nullptr ? given : join_path(program_folder(), "libcria_cuda.so");
@@ -23,7 +24,12 @@ std::unique_ptr<Device> open_cuda_device(int number) {
   require(entry != nullptr && entry()->version == kCudaLibraryVersion,
           "no GPU can be used: {} is not of this version; try: the library of the same build",
           escaped(path, 200));
-  return entry()->open(number);
+  return *entry();
 }
+
+}  // namespace
+
+std::unique_ptr<Device> open_cuda_device(int number) { return cuda_library().open(number); }
+int cuda_devices() { return cuda_library().devices(); }
 
 }  // namespace cria::ops

@@ -12,12 +12,16 @@ namespace cria::ops {
 /// driver, or the device. CRIA_CUDA_LIBRARY names the library in another place.
 std::unique_ptr<Device> open_cuda_device(int number);
 
+/// How many of them there are. Throws as open_cuda_device().
+int cuda_devices();
+
 /// What the library offers. It comes from the same build: the classes in Device's functions are the same on both sides.
 struct CudaLibrary {
   int version;  // kCudaLibraryVersion
   std::unique_ptr<Device> (*open)(int number);
+  int (*devices)();
 };
-constexpr int kCudaLibraryVersion = 2;
+constexpr int kCudaLibraryVersion = 3;
 /// Its only symbol: const CudaLibrary* cria_cuda_library().
 constexpr const char* kCudaLibrarySymbol = "cria_cuda_library";
 

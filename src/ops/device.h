@@ -10,7 +10,7 @@
 #include "ops/gemm.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/rope.h"
-#include "tensor/memory.h"
+#include "tensor/row_memory.h"
 #include "tensor/tensor.h"
 
 namespace cria::ops {
@@ -22,14 +22,11 @@ struct AdamWFactors;
 /// (norms, losses) are there when the call returns, so those calls wait. One thread at a time.
 ///
 /// The same call gives the same bits on every run on the same kind of device.
-class Device : public Memory {
+class Device : public RowMemory {
  public:
-  /// Returns when all ops before have run; throws Error(bug) when one has failed.
-  virtual void wait() = 0;
   /// Bytes that can still be allocated.
   [[nodiscard]] virtual int64_t available() = 0;
 
-  virtual void convert(ConstView from, View to) = 0;
   virtual void add(View x, ConstView y) = 0;
   virtual void fill_zero(View x) = 0;
 

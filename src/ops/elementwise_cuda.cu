@@ -1,4 +1,6 @@
 // Copies with conversion, and sums: eight numbers a thread.
+#include <vector>
+
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -32,6 +34,22 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// What a thread writes nobody else reads, so `to` may be one of the terms.
+__global__ void __launch_bounds__(kThreads)
+    sum_kernel(const ConstRows* terms, int count, Rows to, int64_t rows, int64_t cols) {
+  const int64_t col = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
+  if (col >= cols) return;
+  float sum[8], term[8];
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    load8(terms[0], row, col, cols, sum);
+    for (int t = 1; t < count; ++t) {
+      load8(terms[t], row, col, cols, term);
+      for (int i = 0; i < 8; ++i) sum[i] += term[i];
+    }
+    store8(to, row, col, cols, sum);
+  }
+}
+
 __global__ void __launch_bounds__(kThreads)
     zero_kernel(unsigned char* bytes, int64_t stride, int64_t rows, int64_t size) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -57,6 +75,17 @@ void add(Stream& stream, View x, ConstView y) {
   }
   launch(add_kernel, dim3(blocks_for(x.cols, kStep), grid_rows(x.rows)), kThreads, 0,
          stream.handle(), rows_of(x), rows_of(y), x.rows, x.cols);
+}
+
+void sum_in_order(Stream& stream, std::span<const ConstView> terms, View out) {
+  bool one = out.contiguous();
+  for (const ConstView& term : terms) one &= term.contiguous();
+  std::vector<ConstRows> rows;
+  for (const ConstView& term : terms) rows.push_back(rows_of(one ? one_row(term) : term));
+  if (one) out = one_row(out);
+  const ConstRows* const there = stream.upload(std::span<const ConstRows>(rows));
+  launch(sum_kernel, dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0,
+         stream.handle(), there, static_cast<int>(rows.size()), rows_of(out), out.rows, out.cols);
 }
 
 void fill_zero(Stream& stream, View x) {

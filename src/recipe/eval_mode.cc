@@ -14,7 +14,9 @@
 namespace cria::recipe {
 
 int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
-  Groups groups(transport, grid_of_run(s, transport), waiting_of_run(s));
+  const RankGrid grid = grid_of_run(s, transport);
+  const std::unique_ptr<ops::Device> device = device_of_run(s);
+  Groups groups(transport, grid, groups_of_run(s, device.get()));
   std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: eval needs weights; try: --load_checkpoint");
   const LlamaConfig config = model_config(s, &*weights);
@@ -23,7 +25,6 @@ int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   log.info(fmt::format("Create eval dataset finish, dataset size:{}", source.samples_per_epoch()));
   const PipelineSettings pipeline = pipeline_settings(s.parallel, config, s.model.seq_length);
   const ModelPart part = part_of(config, groups.grid, pipeline);
-  const std::unique_ptr<ops::Device> device = device_of_run(s);
   log.info(check_inference_memory(config, s, part, {.plain = s.model.param}, s.batch_size,
                                   available_to_rank(device.get())));
 

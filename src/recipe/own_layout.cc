@@ -24,12 +24,6 @@ OptimizerShard shard_of_run(const ParallelSettings& p, const RankGrid& grid) {
           .zero = p.zero};
 }
 
-CommSettings waiting_of_run(const RecipeSettings& s) {
-  CommSettings waiting;
-  if (s.step_timeout_s > 0) waiting.deadline = std::chrono::seconds(s.step_timeout_s);
-  return waiting;
-}
-
 StrategyFile strategy_of_rank(const RecipeSettings& s, const LlamaConfig& config, int rank) {
   const ParallelSettings& p = s.parallel;
   const RankGrid grid = grid_at(p, rank);

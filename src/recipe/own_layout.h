@@ -13,8 +13,6 @@ RankGrid grid_at(const ParallelSettings& parallel, int rank);
 RankGrid grid_of_run(const RecipeSettings& settings, const Transport& transport);
 /// How a rank's state is cut over data-parallel ranks.
 OptimizerShard shard_of_run(const ParallelSettings& parallel, const RankGrid& grid);
-/// How long a rank of eval or predict waits for the others: step_timeout_s, or 300 s.
-CommSettings waiting_of_run(const RecipeSettings& settings);
 
 /// The strategy file that rank `rank` of the run has. For several ranks.
 StrategyFile strategy_of_rank(const RecipeSettings& settings, const LlamaConfig& config, int rank);

@@ -180,7 +180,9 @@ void write_results(const RecipeSettings& s, const std::vector<std::string>& answ
 }  // namespace
 
 int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, bool repeat_result) {
-  Groups groups(transport, grid_of_run(s, transport), waiting_of_run(s));
+  const RankGrid grid = grid_of_run(s, transport);
+  const std::unique_ptr<ops::Device> device = device_of_run(s);
+  Groups groups(transport, grid, groups_of_run(s, device.get()));
   const std::vector<std::string> texts = all_prompts(s.predict.prompts);
   std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: predict needs weights; try: --load_checkpoint");
@@ -205,7 +207,6 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
         "--processor.tokenizer.add_bos_token True");
   log.info(fmt::format("Network Parameters: {} M.", count_parameters(config) / 1000000));
   const WeightForm form = weight_form(s, *weights, config, part);
-  const std::unique_ptr<ops::Device> device = device_of_run(s);
   log.info(check_inference_memory(config, s, part, form, s.model.batch_size,
                                   available_to_rank(device.get())));
 
@@ -214,7 +215,6 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
   if (s.auto_trans) use_transformed(s, config, groups, log, weights);
   const GenerationWeights held(*weights, config, part, form, pool, device.get());
   Decoder decoder = held.decoder(g.compute, exec, &groups);
-  const RankGrid& grid = groups.grid;
   const int64_t first = std::ssize(prompts) * grid.dp_index() / grid.dp;
   const int64_t end = std::ssize(prompts) * (grid.dp_index() + 1) / grid.dp;
   const auto mine =

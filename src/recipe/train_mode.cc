@@ -128,7 +128,8 @@ RecipeSettings with_resumed_shape(RecipeSettings s, const std::string& native) {
 
 int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   const RankGrid grid = grid_of_run(s, transport);
-  Groups groups(transport, grid, waiting_of_run(s));
+  const std::unique_ptr<ops::Device> device = device_of_run(s);
+  Groups groups(transport, grid, groups_of_run(s, device.get()));
   const OutputFolders folders(s, grid.rank);
   const std::string native = folders.native(s.resume);
   const std::string from = s.resume ? resume_folder(s, native) : "";
@@ -146,7 +147,6 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
   ThreadPool pool(static_cast<int>(s.threads));
   TrainingRun planned = training_run(s, config);
   planned.threads = pool.threads();
-  const std::unique_ptr<ops::Device> device = device_of_run(s);
   log.info(check_training_memory(planned, grid.rank, available_to_rank(device.get())));
 
   ops::Exec exec{.pool = pool, .device = device.get()};

@@ -1,6 +1,7 @@
 #include "train/data_parallel.h"
 
 #include "base/error.h"
+#include "ops/device.h"
 #include "ops/elementwise.h"
 
 namespace cria {
@@ -10,7 +11,7 @@ namespace {
 void exchange_tied(View mine, Groups& groups, ops::Exec& exec) {
   const bool first = groups.grid.first_stage();
   const int other = first ? groups.grid.pp - 1 : 0;
-  Tensor theirs(mine.dtype, mine.rows, mine.cols);
+  Tensor theirs(mine.dtype, mine.rows, mine.cols, exec.device);
   {
     const Comm::Pending sent = groups.pp.send(bytes_of(mine), other);
     groups.pp.receive(theirs.bytes(), other);

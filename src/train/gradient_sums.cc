@@ -1,7 +1,6 @@
 #include "train/gradient_sums.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "ops/elementwise.h"
 
@@ -26,7 +25,8 @@ GradientSums::GradientSums(const TrainState& state, ParamArena& grads, int64_t b
     summed_.push_back(p.layer >= 0 && !p.is_norm() && (p.sharded || !cut));
   if (!cut) return;
   for (int b = 0; b < kMostUnderWay; ++b)
-    buffers_.emplace_back(grads.config(), DType::f32, one_layer(grads));
+    buffers_.emplace_back(grads.config(), DType::f32, one_layer(grads), OptimizerShard(),
+                          grads.memory());
 }
 
 void GradientSums::start(int64_t micros) {
@@ -85,7 +85,7 @@ void GradientSums::sum_cut(int64_t layer, bool is_first, bool is_last) {
     if (summed_[static_cast<size_t>(first + i)]) {
       begin_cut(whole, kept, is_last, !is_first);
     } else if (is_first) {
-      std::memcpy(kept.data, whole.data, bytes_of(whole).size());
+      ops::convert(whole, kept, exec_);
     } else {
       ops::add(kept, whole, exec_);
     }

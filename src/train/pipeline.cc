@@ -1,11 +1,11 @@
 #include "train/pipeline.h"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 
 #include "base/error.h"
 #include "ops/device.h"
+#include "ops/elementwise.h"
 
 namespace cria {
 ModelPart part_of(const LlamaConfig& config, const RankGrid& grid,
@@ -46,11 +46,12 @@ struct Pipeline::Chunk {
 Pipeline::Pipeline(const ParamArena& weights, const PipelineSettings& settings, DType compute,
                    const RecomputePolicy& recompute, Groups& groups, const ops::Exec& exec)
     : groups_(groups),
+      exec_(exec),
       rope_(weights.config(), exec.device),
       layers_(weights, &groups.shard),
       workspace_(local_config(weights.config(), weights.part()), compute, exec.device) {
-  require(exec.device == nullptr || groups.world.alone(),
-          "several ranks train on processors only, not yet on GPUs; try: one rank");
+  check(groups.world.alone() || groups.shared.settings.memory == exec.device,
+        "messages between ranks lie where their matrices do");
   const Stage::Shared shared{.weights = weights,
                              .layers = layers_,
                              .workspace = workspace_,
@@ -103,10 +104,12 @@ void Pipeline::backward(Chunk& chunk, int64_t micro, const Samples& samples, flo
   slot->micro = -1;
   if (chunk.stage.run().embedding) return;
   chunk.gradient_out.reset();
-  if (chunk.gradient.rows() < d_in.rows) chunk.gradient = Tensor(d_in.dtype, d_in.rows, d_in.cols);
-  const std::span<std::byte> out = chunk.gradient.bytes().first(bytes_of(d_in).size());
-  std::memcpy(out.data(), d_in.data, out.size());
-  chunk.gradient_out.emplace(groups_.pp_backward.send(out, (stage + stages - 1) % stages));
+  if (chunk.gradient.rows() < d_in.rows)
+    chunk.gradient = Tensor(d_in.dtype, d_in.rows, d_in.cols, exec_.device);
+  const View out = chunk.gradient.view().row_range(0, d_in.rows);
+  ops::convert(d_in, out, exec_);
+  chunk.gradient_out.emplace(
+      groups_.pp_backward.send(bytes_of(out), (stage + stages - 1) % stages));
 }
 
 void Pipeline::train(std::span<const Samples> micros, std::span<const float> scales,

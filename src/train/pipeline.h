@@ -58,6 +58,7 @@ class Pipeline {
   size_t free_slot(Chunk& chunk) const;
 
   Groups& groups_;
+  ops::Exec exec_;
   RopeCache rope_;
   LayerWeights layers_;
   Workspace workspace_;

@@ -8,13 +8,19 @@
 namespace cria {
 namespace {
 
-/// CRC-32C of each weight, 0 for those that `wanted` passes over.
+/// A number that each weight's bytes make, 0 for those that `wanted` passes over.
 template <class Wanted>
 std::vector<int64_t> sums_of_weights(const ParamArena& weights, const Wanted& wanted) {
   std::vector<int64_t> sums;
   for (int64_t i = 0; i < std::ssize(weights.params()); ++i) {
     const bool counts = wanted(weights.params()[static_cast<size_t>(i)]);
-    sums.push_back(counts ? crc32c(bytes_of(weights[i])) : 0);
+    uint64_t sum = 0;
+    // Pieces are cut by shape, so ranks with the same rows cut them alike.
+    if (counts)
+      weights.for_bytes(weights[i], [&](std::span<const std::byte> piece) {
+        sum = sum * 0x100000001b3 + crc32c(piece);
+      });
+    sums.push_back(static_cast<int64_t>(sum));
   }
   return sums;
 }

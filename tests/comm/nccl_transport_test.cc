@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "comm/collectives.h"
 #include "comm/fake_nccl/fake_nccl.h"
+#include "comm/local_device.h"
 
 extern "C" const CriaNcclTable* cria_nccl_table();
 

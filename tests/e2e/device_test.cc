@@ -32,14 +32,6 @@ class OnDevice : public testing::Test {
   const TemporaryFolder folder_ = TemporaryFolder::in_memory();
 };
 
-/// Numbers behind every place where `before` stands in a text.
-std::vector<double> numbers_after(const std::string& before, const std::string& text) {
-  std::vector<double> all;
-  for (size_t at = 0; (at = text.find(before, at)) != std::string::npos;)
-    all.push_back(std::strtod(text.c_str() + (at += before.size()), nullptr));
-  return all;
-}
-
 std::vector<float> values(const TensorReader& file, size_t i) {
   std::vector<float> out(static_cast<size_t>(file.tensors()[i].elements()));
   file.read(i, 0, std::as_writable_bytes(std::span(out)));
@@ -145,23 +137,27 @@ TEST_F(OnDevice, EvalGivesTheProcessorsPerplexity) {
 }
 
 TEST_F(OnDevice, WhatAGpuCannotDoIsOneLine) {
-  for (const char* words :
-       {"eval --model {i}/tiny --text {i}/texts.jsonl --vocab_file {i}/tok.model --device cuda "
-        "--weights q8_0",
-        "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
-        "--vocab_file {i}/tok.model --predict_data hi --context.device_target GPU --weights q8_0",
-        "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
-        "--vocab_file {i}/tok.model --predict_data hi --context.device_target GPU --device_id 1",
-        "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny "
-        "--vocab_file {i}/tok.model --predict_data hi --context.device_target TPU",
-        "generate --model {i}/tiny --token_ids 1 --device gpu",
-        "generate --model {i}/tiny --token_ids 1 --device cuda:x",
-        "generate --model {i}/tiny --token_ids 1 --device cuda:1",
-        "generate --model {i}/tiny --token_ids 1 --device cuda --weights q8_0",
-        "generate --model {i}/tiny --token_ids 1 --device cuda --cache_dtype int8"}) {
+  const std::string predict =
+      "run_llama3 --config {i}/run.yaml --run_mode predict --load_checkpoint {i}/tiny --vocab_file "
+      "{i}/tok.model --predict_data hi ";
+  const std::string generate = "generate --model {i}/tiny --token_ids 1 ";
+  const std::pair<std::string, std::string> refused[] = {
+      {"eval --model {i}/tiny --text {i}/texts.jsonl --vocab_file {i}/tok.model --device cuda "
+       "--weights q8_0",
+       "packed"},
+      {predict + "--device_id 0 --context.device_target GPU --weights q8_0", "packed"},
+      {predict + "--device_id 1 --context.device_target GPU", "no CUDA device 1"},
+      {predict + "--device_id 0 --context.device_target TPU", "device_target is TPU"},
+      {generate + "--device gpu", "--device is \"gpu\""},
+      {generate + "--device cuda:x", "--device is \"cuda:x\""},
+      {generate + "--device cuda:1", "no CUDA device 1"},
+      {generate + "--device cuda --weights q8_0", "packed"},
+      {generate + "--device cuda --cache_dtype int8", "int8"}};
+  for (const auto& [words, reason] : refused) {
     const Outcome got = run(words_of(words, "", valid_files(), folder_.path()));
     EXPECT_EQ(got.exit, 2) << words << "\n" << got.err;
     EXPECT_EQ(std::ranges::count(got.err, '\n'), 1) << got.err;
+    EXPECT_THAT(got.err, testing::HasSubstr(reason)) << words;
   }
 }
 

@@ -68,4 +68,11 @@ std::vector<std::string> words_of(std::string text, const std::string& x, const 
   return words;
 }
 
+std::vector<double> numbers_after(const std::string& before, const std::string& text) {
+  std::vector<double> all;
+  for (size_t at = 0; (at = text.find(before, at)) != std::string::npos;)
+    all.push_back(std::strtod(text.c_str() + (at += before.size()), nullptr));
+  return all;
+}
+
 }  // namespace cria::e2e

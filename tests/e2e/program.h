@@ -50,4 +50,7 @@ inline Outcome run(const std::vector<std::string>& words, const std::string& fol
 std::vector<std::string> words_of(std::string text, const std::string& x, const std::string& i,
                                   const std::string& o);
 
+/// Numbers behind every place where `before` stands in a text.
+std::vector<double> numbers_after(const std::string& before, const std::string& text);
+
 }  // namespace cria::e2e

@@ -78,6 +78,49 @@ TEST_F(MpiRanks, EvaluateAsOneRankDoes) {
   EXPECT_NEAR(metric(2, "--use_parallel True --mp 2"), alone, 1e-5);
 }
 
+#ifdef CRIA_EMULATED_CUDA
+/// Ranks that share the one emulated GPU, which is theirs in their own processes.
+class MpiRanksOnDevices : public MpiRanks {
+ protected:
+  MpiRanksOnDevices() {
+    setenv("CRIA_CUDA_LIBRARY", CRIA_EMULATED_CUDA, 1);
+    setenv("CRIA_LOCAL_RANK", "0", 1);
+  }
+  ~MpiRanksOnDevices() override {
+    unsetenv("CRIA_CUDA_LIBRARY");
+    unsetenv("CRIA_LOCAL_RANK");
+  }
+};
+
+TEST_F(MpiRanksOnDevices, AnswerAsTheProcessorDoes) {
+  const std::string alone = answers(1, "--load_checkpoint {i}/tiny");
+  for (const char* layout : {"--mp 2 --parallel_config.vocab_emb_dp False", "--pp 2"})
+    EXPECT_EQ(answers(2, std::string("--load_checkpoint {i}/tiny --use_parallel True "
+                                     "--device_id 0 --context.device_target GPU ") +
+                             layout),
+              alone)
+        << layout;
+}
+
+TEST_F(MpiRanksOnDevices, TrainAsTheProcessorDoes) {
+  const auto losses = [&](const std::string& words) {
+    const Outcome got =
+        llama(2,
+              "--run_mode train --use_parallel True --load_checkpoint {i}/tiny --train_data "
+              "{i}/rows.mindrecord " +
+                  words);
+    EXPECT_EQ(got.exit, 0) << got.err;
+    return numbers_after(", loss:[", test::slurp(folder_ / "logs/worker_0.log"));
+  };
+  // tests/ops_cuda has the other layouts, as threads.
+  const std::string layout = "--mp 2";
+  const std::vector<double> here = losses(layout);
+  EXPECT_FALSE(here.empty());
+  EXPECT_EQ(losses(layout + " --device_id 0 --context.device_target GPU"), here);
+}
+
+#endif
+
 TEST_F(MpiRanks, WhatTheySaveLoadsEverywhereWithItsStrategy) {
   train();
   const std::string slices =

@@ -14,19 +14,20 @@
 namespace cria::test {
 namespace {
 
-constexpr int64_t kTokens = 64;
+int64_t tokens_of(const Layout& l) { return l.small ? 12 : 64; }
 
 /// A pure function of the sample's number. Every third sample trains few tokens, every seventh none.
-class Samples64 : public SampleSource {
+class SomeSamples : public SampleSource {
  public:
-  explicit Samples64(int64_t vocab_size) : vocab_(static_cast<uint64_t>(vocab_size)) {}
+  SomeSamples(int64_t vocab_size, int64_t tokens)
+      : vocab_(static_cast<uint64_t>(vocab_size)), tokens_(tokens) {}
   [[nodiscard]] int64_t samples_per_epoch() const override { return int64_t{1} << 20; }
   void fill(int64_t /*epoch*/, int64_t position, int64_t count, Samples& out) override {
     out.clear();
     for (int64_t s = position; s < position + count; ++s) {
       std::vector<int32_t> ids, targets;
-      const int64_t masked = s % 7 == 3 ? kTokens : s % 3 == 0 ? kTokens * 3 / 4 : s % 5;
-      for (int64_t t = 0; t < kTokens; ++t) {
+      const int64_t masked = s % 7 == 3 ? tokens_ : s % 3 == 0 ? tokens_ * 3 / 4 : s % 5;
+      for (int64_t t = 0; t < tokens_; ++t) {
         const uint64_t bits = random_bits(11, static_cast<uint64_t>(s), static_cast<uint64_t>(t));
         ids.push_back(static_cast<int32_t>(bits % vocab_));
         targets.push_back(t < masked ? -100 : static_cast<int32_t>(bits / 512 % vocab_));
@@ -38,6 +39,7 @@ class Samples64 : public SampleSource {
 
  private:
   uint64_t vocab_;
+  int64_t tokens_;
 };
 
 /// The first ranks of a larger run.
@@ -46,6 +48,7 @@ class FirstRanks : public Transport {
   FirstRanks(Transport& all, int size) : all_(all), size_(size) {}
   [[nodiscard]] int rank() const override { return all_.rank(); }
   [[nodiscard]] int size() const override { return size_; }
+  [[nodiscard]] bool takes_device_memory() const override { return all_.takes_device_memory(); }
   std::unique_ptr<Transfer> send(int peer, int channel, std::span<const std::byte> bytes) override {
     return all_.send(peer, channel, bytes);
   }
@@ -61,16 +64,17 @@ class FirstRanks : public Transport {
 /// One rank's part of a run, step by step.
 class Rig {
  public:
-  Rig(Transport& transport, const Layout& layout)
+  Rig(Transport& transport, const Layout& layout, std::unique_ptr<ops::Device> device)
       : layout_(layout),
+        device_(std::move(device)),
         config_(rig_config(layout)),
         groups_(transport,
                 make_grid(layout.dp, layout.tp, layout.pp, layout.ranks(), transport.rank(),
                           layout.shard),
-                {.deadline = std::chrono::seconds(300)}),
+                {.deadline = std::chrono::seconds(300), .memory = device_.get()}),
         pipeline_settings_(settings_of(layout, config_)),
         part_(part_of(config_, groups_.grid, pipeline_settings_)),
-        state_(config_, DType::f32, true, part_, shard_of(groups_.grid)) {
+        state_(config_, DType::f32, true, part_, shard_of(groups_.grid), device_.get()) {
     settings_.pipeline = pipeline_settings_;
     settings_.gradient_accumulation_steps = layout.micros;
     settings_.compute = DType::f32;
@@ -79,6 +83,7 @@ class Rig {
     settings_.optimizer.weight_decay = 0.1;
     settings_.save_at_end = false;
     init_parameters(state_.weights, 3, pool_);
+    check(device_ == nullptr || layout.mistake == Mistake::none, "mistakes are the host's");
     state_.start(exec_);
   }
 
@@ -189,20 +194,17 @@ class Rig {
   void collect(ParamArena& arena, std::map<std::string, std::vector<float>>& out,
                std::string& difference) {
     const int ranks = groups_.grid.size();
-    if (groups_.grid.rank != 0) {
-      groups_.world.send({static_cast<const std::byte*>(arena.all().data), arena.size_bytes()}, 0)
-          .wait();
-      return;
-    }
+    const ParamArena here = arena.copy_to(nullptr);
+    if (groups_.grid.rank != 0) return groups_.world.send(bytes_of(here.all()), 0).wait();
     for (int r = 0; r < ranks; ++r) {
       const RankGrid grid = make_grid(layout_.dp, layout_.tp, layout_.pp, ranks, r, layout_.shard);
       OptimizerShard cut = shard_of(grid);
       if (&arena == &state_.weights) cut = cut.of_weights();
       ParamArena theirs(config_, DType::f32, part_of(config_, grid, pipeline_settings_), cut);
       if (r == 0) {
-        std::memcpy(theirs.all().data, arena.all().data, arena.size_bytes());
+        theirs.assign(here);
       } else {
-        groups_.world.receive({static_cast<std::byte*>(theirs.all().data), theirs.size_bytes()}, r);
+        groups_.world.receive(bytes_of(theirs.all()), r);
       }
       for (int64_t i = 0; i < std::ssize(theirs.params()); ++i)
         place(theirs.params()[static_cast<size_t>(i)], theirs[i], out, difference);
@@ -229,46 +231,48 @@ class Rig {
   }
 
   Layout layout_;
+  const std::unique_ptr<ops::Device> device_;
   LlamaConfig config_;
   Groups groups_;
   PipelineSettings pipeline_settings_;
   ModelPart part_;
   ThreadPool pool_{1};
-  ops::Exec exec_{pool_};
+  ops::Exec exec_{.pool = pool_, .device = device_.get()};
   TrainState state_;
   TrainSettings settings_;
-  Samples64 samples_{config_.vocab_size};
+  SomeSamples samples_{config_.vocab_size, tokens_of(layout_)};
 };
 
 }  // namespace
 
 std::string Layout::name() const {
-  return fmt::format("dp{} tp{} pp{}{}{}{}{}{} micros{}{}{}", dp, tp, pp,
-                     zero > 0 ? fmt::format(" zero{}", zero) : "",
-                     shard > 0 ? fmt::format(" shard{}", shard) : "", sequence ? " sequence" : "",
-                     vocab ? " vocab" : "", chunks > 1 ? fmt::format(" chunks{}", chunks) : "",
-                     micros, tied ? " tied" : "",
-                     vocab_size != 512 ? fmt::format(" V{}", vocab_size) : "");
+  return fmt::format(
+      "dp{} tp{} pp{}{}{}{}{}{} micros{}{}{}{}", dp, tp, pp,
+      zero > 0 ? fmt::format(" zero{}", zero) : "", shard > 0 ? fmt::format(" shard{}", shard) : "",
+      sequence ? " sequence" : "", vocab ? " vocab" : "",
+      chunks > 1 ? fmt::format(" chunks{}", chunks) : "", micros, tied ? " tied" : "",
+      vocab_size != 512 ? fmt::format(" V{}", vocab_size) : "", small ? " small" : "");
 }
 
 LlamaConfig rig_config(const Layout& layout) {
   LlamaConfig c;
-  c.hidden_size = 128;
-  c.intermediate_size = 320;
-  c.num_hidden_layers = layout.chunks > 1 ? 16 : 8;
-  c.num_attention_heads = 16;
-  c.num_key_value_heads = 8;
-  c.head_dim = 8;
+  c.hidden_size = layout.small ? 32 : 128;
+  c.intermediate_size = layout.small ? 48 : 320;
+  c.num_hidden_layers = (layout.small ? 2 : 8) * (layout.chunks > 1 ? 2 : 1);
+  c.num_attention_heads = layout.small ? 8 : 16;
+  c.num_key_value_heads = layout.small ? 4 : 8;
+  c.head_dim = layout.small ? 4 : 8;
   c.vocab_size = layout.vocab_size;
-  c.max_position_embeddings = kTokens;
+  c.max_position_embeddings = tokens_of(layout);
   c.tie_word_embeddings = layout.tied;
   return c;
 }
 
-Outcome run_layout(Transport& transport, const Layout& layout, int steps) {
+Outcome run_layout(Transport& transport, const Layout& layout, int steps,
+                   const OpenDevice& device) {
   if (transport.rank() >= layout.ranks()) return {};
   FirstRanks first(transport, layout.ranks());
-  return Rig(first, layout).run(steps);
+  return Rig(first, layout, device ? device() : nullptr).run(steps);
 }
 
 }  // namespace cria::test

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "comm/transport.h"
 #include "model/config.h"
+#include "ops/device.h"
 
 namespace cria::test {
 
@@ -33,6 +36,7 @@ struct Layout {
   int64_t micros = 1;     // micro batches of a dp rank
   bool tied = false;
   int64_t vocab_size = 512;
+  bool small = false;  // for a device that is emulated
   Mistake mistake = Mistake::none;
 
   [[nodiscard]] int ranks() const { return dp * tp * pp; }
@@ -45,11 +49,15 @@ struct Outcome {
   std::string replicas_differ;                                 // where several ranks hold one thing
 };
 
-/// L8 (16 for interleaved schedules) d128 H16 kv8 F320 V512 (or as the layout says) T64.
+/// L8 (16 for interleaved schedules) d128 H16 kv8 F320 V512 (or as the layout says) T64; small L2 (4) d32 H8 kv4 F48 T12.
 LlamaConfig rig_config(const Layout& layout);
 
-/// Trains for so many steps; every rank of the transport calls it. The first layout.ranks() of them work, rank 0 returns what
+/// Opens a device for this rank alone.
+using OpenDevice = std::function<std::unique_ptr<ops::Device>()>;
+
+/// Trains for so many steps, on the processor or with all matrices on a device (which makes no mistakes on request); every rank of the transport calls it. The first layout.ranks() of them work, rank 0 returns what
 /// came out, the others nothing. Samples have uneven masks, one has none at all.
-Outcome run_layout(Transport& transport, const Layout& layout, int steps);
+Outcome run_layout(Transport& transport, const Layout& layout, int steps,
+                   const OpenDevice& device = nullptr);
 
 }  // namespace cria::test

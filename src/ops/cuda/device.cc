@@ -30,6 +30,7 @@ class CudaDevice : public ops::Device {
     void* memory = nullptr;
     cuda_check(cudaMalloc(&memory, size), "cudaMalloc");
     cuda_check(cudaMemsetAsync(memory, 0, size, stream_.handle()), "cudaMemsetAsync");
+    stream_.wait();  // what comes from another rank does not wait for this stream
     return memory;
   }
   // cudaFree waits for kernels that may still use it.
@@ -51,6 +52,15 @@ class CudaDevice : public ops::Device {
     size_t free = 0, all = 0;
     cuda_check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
     return static_cast<int64_t>(free);
+  }
+
+  [[nodiscard]] bool holds(const void* byte) override {
+    cudaPointerAttributes found{};
+    cuda_check(cudaPointerGetAttributes(&found, byte), "cudaPointerGetAttributes");
+    return found.type == cudaMemoryTypeDevice;
+  }
+  void sum_in_order(std::span<const ConstView> terms, View out) override {
+    cuda::sum_in_order(op(), terms, out);
   }
 
   void convert(ConstView from, View to) override { cuda::convert(op(), from, to); }
@@ -153,5 +163,6 @@ class CudaDevice : public ops::Device {
 std::unique_ptr<ops::Device> open_device(int number) {
   return std::make_unique<CudaDevice>(number);
 }
+int devices() { return count_devices(); }
 
 }  // namespace cria::cuda

@@ -14,6 +14,8 @@ namespace cria::cuda {
 
 void convert(Stream& stream, ConstView from, View to);
 void add(Stream& stream, View x, ConstView y);
+/// RowMemory::sum_in_order.
+void sum_in_order(Stream& stream, std::span<const ConstView> terms, View out);
 void fill_zero(Stream& stream, View x);
 
 /// x += branch first, unless branch is empty.

@@ -5,6 +5,7 @@
 extern "C" __attribute__((visibility("default"))) const cria::ops::CudaLibrary*
 cria_cuda_library() {
   static constexpr cria::ops::CudaLibrary library = {
-      cria::ops::kCudaLibraryVersion, [](int number) { return cria::cuda::open_device(number); }};
+      cria::ops::kCudaLibraryVersion, [](int number) { return cria::cuda::open_device(number); },
+      [] { return cria::cuda::devices(); }};
   return &library;
 }

@@ -16,10 +16,7 @@ size_t aligned(size_t size) { return (size + kAlignment - 1) / kAlignment * kAli
 constexpr size_t kStaging = size_t{16} << 20;
 
 void require_device(int device) {
-  int count = 0;
-  const cudaError_t status = cudaGetDeviceCount(&count);
-  require(status == cudaSuccess, "no CUDA device can be used: {}",
-          status == cudaSuccess ? "" : escaped(cudaGetErrorString(status), 200));
+  const int count = count_devices();
   require(device >= 0 && device < count, "there is no CUDA device {}, found {}", device, count);
   int major = 0, minor = 0;
   cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
@@ -31,6 +28,14 @@ void require_device(int device) {
 }
 
 }  // namespace
+
+int count_devices() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  require(status == cudaSuccess, "no CUDA device can be used: {}",
+          status == cudaSuccess ? "" : escaped(cudaGetErrorString(status), 200));
+  return count;
+}
 
 Stream::Stream(int device) {
   require_device(device);

@@ -10,6 +10,9 @@
 
 namespace cria::cuda {
 
+/// Throws UsageError when CUDA does not start.
+int count_devices();
+
 /// Not safe for several threads. Nothing waits for the device but what says so; after some steps nothing is allocated.
 class Stream {
  public:

@@ -8,7 +8,7 @@
 
 #include "ops_cuda/emulation/fiber.h"
 
-EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
+constinit thread_local EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cria::emulation {
 namespace {
@@ -54,91 +54,91 @@ struct Block {
   int count = 0, current = 0;
   int64_t epoch = 0;  // barriers passed
 };
-Block block;
-Order order = Order::ascending;
+constinit thread_local Block* running = nullptr;  // this thread's
+constinit thread_local Order order = Order::ascending;
 
 std::string at(int thread) {
   return "thread " + std::to_string(thread) + " of block " + std::to_string(blockIdx.x) + "," +
          std::to_string(blockIdx.y) + "," + std::to_string(blockIdx.z);
 }
 
-Thread& current() { return block.threads[static_cast<size_t>(block.current)]; }
+Thread& current() { return running->threads[static_cast<size_t>(running->current)]; }
 
 void thread_main() {
   try {
-    (*block.body)();
+    (*running->body)();
     if (!current().copies.empty())
-      throw KernelFault("a thread that ends before its copies arrive: " + at(block.current));
+      throw KernelFault("a thread that ends before its copies arrive: " + at(running->current));
   } catch (...) {
-    block.failure = std::current_exception();
+    running->failure = std::current_exception();
   }
   current().state = State::done;
   for (;;) current().fiber.suspend();
 }
 
 void run_ready(int i) {
-  Thread& thread = block.threads[static_cast<size_t>(i)];
+  Thread& thread = running->threads[static_cast<size_t>(i)];
   if (thread.state != State::ready) return;
-  block.current = i;
+  running->current = i;
   threadIdx = {static_cast<unsigned>(i), 0, 0};
   thread.fiber.resume();
-  if (block.failure) std::rethrow_exception(block.failure);
+  if (running->failure) std::rethrow_exception(running->failure);
 }
 
 /// Nobody can go on: all are at one barrier, or done, or the kernel is wrong.
 void meet() {
   int done = 0;
-  for (int i = 0; i < block.count; ++i) {
-    const Thread& thread = block.threads[static_cast<size_t>(i)];
+  for (int i = 0; i < running->count; ++i) {
+    const Thread& thread = running->threads[static_cast<size_t>(i)];
     if (thread.state == State::at_warp)
       throw KernelFault("a warp operation that not all lanes reach: " + at(i) + " waits at line " +
                         std::to_string(thread.site));
     done += thread.state == State::done ? 1 : 0;
   }
-  if (done == block.count) return;
-  const int site = block.threads[0].site;
-  for (int i = 0; i < block.count; ++i) {
-    Thread& thread = block.threads[static_cast<size_t>(i)];
+  if (done == running->count) return;
+  const int site = running->threads[0].site;
+  for (int i = 0; i < running->count; ++i) {
+    Thread& thread = running->threads[static_cast<size_t>(i)];
     if (thread.state == State::done || thread.site != site)
       throw KernelFault("a barrier that not all threads reach: " + at(i) + " is elsewhere than " +
                         at(0));
     thread.state = State::ready;
   }
-  ++block.epoch;
+  ++running->epoch;
 }
 
 bool any(State state) {
-  for (int i = 0; i < block.count; ++i)
-    if (block.threads[static_cast<size_t>(i)].state == state) return true;
+  for (int i = 0; i < running->count; ++i)
+    if (running->threads[static_cast<size_t>(i)].state == state) return true;
   return false;
 }
 
 void run_block(int shared_bytes) {
   // NaN in every type, so that what slips through the bookkeeping shows in results.
-  block.shared.assign(static_cast<size_t>(shared_bytes), std::byte{0xff});
-  block.cells.assign((block.shared.size() + kCell - 1) / kCell, Cell{});
-  block.epoch = 0;
-  for (Warp& warp : block.warps) warp.arrived = 0;
-  for (int i = 0; i < block.count; ++i) {
-    Thread& thread = block.threads[static_cast<size_t>(i)];
+  running->shared.assign(static_cast<size_t>(shared_bytes), std::byte{0xff});
+  running->cells.assign((running->shared.size() + kCell - 1) / kCell, Cell{});
+  running->epoch = 0;
+  for (Warp& warp : running->warps) warp.arrived = 0;
+  for (int i = 0; i < running->count; ++i) {
+    Thread& thread = running->threads[static_cast<size_t>(i)];
     thread.state = State::ready;
     thread.copies.clear();
     thread.fiber.start(thread_main);
   }
   while (any(State::ready)) {
-    for (int n = 0; n < block.count; ++n)
-      run_ready(order == Order::ascending ? n : block.count - 1 - n);
+    for (int n = 0; n < running->count; ++n)
+      run_ready(order == Order::ascending ? n : running->count - 1 - n);
     if (!any(State::ready)) meet();
   }
 }
 
-Cell& cell(size_t i) { return block.cells[i]; }
+Cell& cell(size_t i) { return running->cells[i]; }
 
 void in_range(int64_t offset, int64_t size) {
-  if (offset < 0 || size < 0 || offset + size > static_cast<int64_t>(block.shared.size()))
+  if (offset < 0 || size < 0 || offset + size > static_cast<int64_t>(running->shared.size()))
     throw KernelFault("shared memory [" + std::to_string(offset) + ", " +
                       std::to_string(offset + size) + ") of " +
-                      std::to_string(block.shared.size()) + " bytes, " + at(block.current));
+                      std::to_string(running->shared.size()) + " bytes, " + at(running->current));
 }
 
 }  // namespace
@@ -147,18 +147,20 @@ void set_order(Order o) { order = o; }
 
 void run_grid(EmulatedIndex grid, int threads, int shared_bytes,
               const std::function<void()>& body) {
+  static thread_local Block own;
+  running = &own;
   if (threads < 1 || threads > 1024 || threads % kWarp != 0)
     throw KernelFault("a block of " + std::to_string(threads) + " threads");
   constexpr int kMostShared = 227 * 1024;  // of compute capability 9.0
   if (shared_bytes > kMostShared)
     throw KernelFault(std::to_string(shared_bytes) + " bytes of shared memory");
-  if (block.threads.size() < static_cast<size_t>(threads)) {
-    block.threads = std::vector<Thread>(static_cast<size_t>(threads));
+  if (running->threads.size() < static_cast<size_t>(threads)) {
+    running->threads = std::vector<Thread>(static_cast<size_t>(threads));
   }
-  block.warps.resize(static_cast<size_t>(threads / kWarp));
-  block.count = threads;
-  block.body = &body;
-  block.failure = nullptr;
+  running->warps.resize(static_cast<size_t>(threads / kWarp));
+  running->count = threads;
+  running->body = &body;
+  running->failure = nullptr;
   gridDim = grid;
   blockDim = {static_cast<unsigned>(threads), 1, 1};
   const int64_t blocks = int64_t{grid.x} * grid.y * grid.z;
@@ -178,8 +180,8 @@ void block_barrier(int site) {
 
 void warp_operation(WarpFunction all, int argument, int site, const void* in, size_t in_size,
                     void* out, size_t out_size) {
-  const int me = block.current, lane = me % kWarp;
-  Warp& warp = block.warps[static_cast<size_t>(me / kWarp)];
+  const int me = running->current, lane = me % kWarp;
+  Warp& warp = running->warps[static_cast<size_t>(me / kWarp)];
   if (warp.arrived > 0 && (warp.site != site || warp.all != all || warp.argument != argument))
     throw KernelFault("lanes of one warp meet at lines " + std::to_string(warp.site) + " and " +
                       std::to_string(site) + ": " + at(me));
@@ -196,7 +198,7 @@ void warp_operation(WarpFunction all, int argument, int site, const void* in, si
     warp.arrived = 0;
     const int first = me - lane;
     for (int i = first; i < first + kWarp; ++i)
-      block.threads[static_cast<size_t>(i)].state = State::ready;
+      running->threads[static_cast<size_t>(i)].state = State::ready;
   }
   std::memcpy(out, warp.out.bytes[lane], out_size);
 }
@@ -208,14 +210,14 @@ std::byte* shared_read(int64_t offset, size_t size) {
     Cell& c = cell(i);
     if (c.writer < 0)
       throw KernelFault("shared memory read before it is written, at byte " +
-                        std::to_string(i * kCell) + ": " + at(block.current));
-    if (c.written == block.epoch && c.writer != block.current)
+                        std::to_string(i * kCell) + ": " + at(running->current));
+    if (c.written == running->epoch && c.writer != running->current)
       throw KernelFault("shared memory read without a barrier after the write of thread " +
-                        std::to_string(c.writer) + ": " + at(block.current));
-    c.reader = c.read == block.epoch && c.reader != block.current ? kMany : block.current;
-    c.read = block.epoch;
+                        std::to_string(c.writer) + ": " + at(running->current));
+    c.reader = c.read == running->epoch && c.reader != running->current ? kMany : running->current;
+    c.read = running->epoch;
   }
-  return block.shared.data() + first;
+  return running->shared.data() + first;
 }
 
 std::byte* shared_write(int64_t offset, size_t size) {
@@ -223,16 +225,16 @@ std::byte* shared_write(int64_t offset, size_t size) {
   const auto first = static_cast<size_t>(offset);
   for (size_t i = first / kCell; i * kCell < first + size; ++i) {
     Cell& c = cell(i);
-    const bool read_now = c.read == block.epoch && c.reader != block.current;
-    const bool written_now = c.written == block.epoch && c.writer != block.current;
+    const bool read_now = c.read == running->epoch && c.reader != running->current;
+    const bool written_now = c.written == running->epoch && c.writer != running->current;
     if (c.writer >= 0 && (read_now || written_now))
       throw KernelFault(
           "shared memory written without a barrier after another thread's access, at byte " +
-          std::to_string(i * kCell) + ": " + at(block.current));
-    c.writer = block.current;
-    c.written = block.epoch;
+          std::to_string(i * kCell) + ": " + at(running->current));
+    c.writer = running->current;
+    c.written = running->epoch;
   }
-  return block.shared.data() + first;
+  return running->shared.data() + first;
 }
 
 void copy_starts(int64_t offset, const void* from) {

@@ -1,5 +1,5 @@
 // Blocks of GPU threads on the processor: every thread is a fiber with a stack of its own, so that barriers and warp operations
-// work as written. What a GPU would leave undefined is an error here: a barrier or a warp operation that not all threads reach,
+// work as written. Every thread of the process emulates on its own. What a GPU would leave undefined is an error here: a barrier or a warp operation that not all threads reach,
 // shared memory that is read before it is written, beyond its end, or without a barrier after another thread's write.
 #pragma once
 
@@ -12,7 +12,7 @@
 struct EmulatedIndex {
   unsigned x = 0, y = 0, z = 0;
 };
-extern EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
+extern constinit thread_local EmulatedIndex threadIdx, blockIdx, blockDim, gridDim;
 
 namespace cria::emulation {
 

@@ -7,12 +7,9 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <stdexcept>
 #include <vector>
-
-struct CUstream_st {
-  std::deque<std::function<void()>> work;
-};
 
 namespace cria {
 namespace {
@@ -31,6 +28,8 @@ struct Piece {
   size_t size, room;  // asked for; with what follows up to the next piece
 };
 
+}  // namespace
+
 struct FakeDevice {
   std::byte* region = nullptr;
   size_t used = 0;                         // of the region, from its front
@@ -40,17 +39,51 @@ struct FakeDevice {
   int64_t left = -1, waits = 0, work = 0;
   bool closed = false;
 };
-FakeDevice device;
 
-void protect(int how) { mprotect(device.region, device.used, how); }
+}  // namespace cria
+
+struct CUstream_st {
+  cria::FakeDevice& device;
+  std::deque<std::function<void()>> work;
+};
+
+namespace cria {
+namespace {
+
+constinit thread_local FakeDevice* current = nullptr;
+/// The thread's own, as ranks that are threads have a device each; or that of the stream it works with.
+FakeDevice& device() {
+  static std::mutex mutex;
+  // Never freed: static objects of tests free their memory after all others have gone.
+  static auto& all = *new std::deque<FakeDevice>;
+  if (current == nullptr) {
+    const std::lock_guard lock(mutex);
+    current = &all.emplace_back();
+  }
+  return *current;
+}
+
+/// The stream's device is this thread's while it lives.
+class With {
+ public:
+  explicit With(cudaStream_t stream) : before_(current) { current = &stream->device; }
+  ~With() { current = before_; }
+  With(const With&) = delete;
+  With& operator=(const With&) = delete;
+
+ private:
+  FakeDevice* before_;
+};
+
+void protect(int how) { mprotect(device().region, device().used, how); }
 
 /// Where memory is closed to the host, it can be touched while one of these lives.
 struct Opened {
   Opened() {
-    if (device.closed) protect(PROT_READ | PROT_WRITE);
+    if (device().closed) protect(PROT_READ | PROT_WRITE);
   }
   ~Opened() {
-    if (device.closed) protect(PROT_NONE);
+    if (device().closed) protect(PROT_NONE);
   }
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
@@ -65,10 +98,18 @@ void check_gaps(std::byte* at, const Piece& piece) {
   check_gap(at + piece.size, at + piece.room);
 }
 
+/// Nothing is left in it: its pages go.
+void end_region() {
+  munmap(device().region, kRegion);
+  device().region = nullptr;
+  device().used = 0;
+  device().free.clear();
+}
+
 bool is_pinned(const void* host, size_t size) {
   auto* const at = static_cast<std::byte*>(const_cast<void*>(host));
-  auto after = device.pinned.upper_bound(at);
-  if (after == device.pinned.begin()) return false;
+  auto after = device().pinned.upper_bound(at);
+  if (after == device().pinned.begin()) return false;
   --after;
   return at + size <= after->first + after->second;
 }
@@ -76,28 +117,28 @@ bool is_pinned(const void* host, size_t size) {
 }  // namespace
 
 void fake_cuda_enqueue(cudaStream_t stream, std::function<void()> work) {
-  ++device.work;
+  ++device().work;
   stream->work.push_back(std::move(work));
 }
 
 bool fake_cuda_owns(const void* bytes, size_t size) {
   auto* const at = static_cast<std::byte*>(const_cast<void*>(bytes));
-  auto after = device.pieces.upper_bound(at);
-  if (after == device.pieces.begin()) return false;
+  auto after = device().pieces.upper_bound(at);
+  if (after == device().pieces.begin()) return false;
   --after;
   return at + size <= after->first + after->second.size;
 }
 
 int fake_cuda_allocations() {
-  return static_cast<int>(device.pieces.size() + device.pinned.size());
+  return static_cast<int>(device().pieces.size() + device().pinned.size());
 }
-int64_t fake_cuda_waits() { return device.waits; }
-int64_t fake_cuda_work() { return device.work; }
+int64_t fake_cuda_waits() { return device().waits; }
+int64_t fake_cuda_work() { return device().work; }
 void fake_cuda_close(bool closed) {
-  device.closed = closed;
+  device().closed = closed;
   protect(closed ? PROT_NONE : PROT_READ | PROT_WRITE);
 }
-void fake_cuda_set_memory(int64_t bytes) { device.left = bytes; }
+void fake_cuda_set_memory(int64_t bytes) { device().left = bytes; }
 
 }  // namespace cria
 
@@ -116,71 +157,83 @@ const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaErrorMemoryAllocation ? "out of memory" : "fake error";
 }
 
+cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes* attributes,
+                                     const void* pointer) {
+  const bool here = cria::fake_cuda_owns(pointer, 1);
+  *attributes = {.type = here ? cudaMemoryTypeDevice : cudaMemoryTypeUnregistered,
+                 .device = here ? 0 : -1,
+                 .devicePointer = here ? const_cast<void*>(pointer) : nullptr,
+                 .hostPointer = here ? nullptr : const_cast<void*>(pointer)};
+  return cudaSuccess;
+}
+
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = cria::kRegion;
-  *free = device.left < 0 ? cria::kRegion : static_cast<size_t>(device.left);
+  *free = device().left < 0 ? cria::kRegion : static_cast<size_t>(device().left);
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** pointer, size_t size) {
   using namespace cria;
   if (size == 0) return cudaErrorInvalidValue;
-  if (device.left >= 0) {
-    if (static_cast<int64_t>(size) > device.left) return cudaErrorMemoryAllocation;
-    device.left -= static_cast<int64_t>(size);
+  if (device().left >= 0) {
+    if (static_cast<int64_t>(size) > device().left) return cudaErrorMemoryAllocation;
+    device().left -= static_cast<int64_t>(size);
   }
-  if (device.region == nullptr) {
-    device.region =
+  if (device().region == nullptr) {
+    device().region =
         static_cast<std::byte*>(mmap(nullptr, kRegion, PROT_READ | PROT_WRITE,
                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    device.used = kGap;
+    device().used = kGap;
   }
   const size_t room = (size + kAlignment - 1) / kAlignment * kAlignment + kGap;
-  std::byte* at = device.region + device.used;
-  const auto again = device.free.find(room);
-  if (again != device.free.end()) {
+  std::byte* at = device().region + device().used;
+  const auto again = device().free.find(room);
+  if (again != device().free.end()) {
     at = again->second;
-    device.free.erase(again);
-  } else if (kRegion - device.used < room) {
+    device().free.erase(again);
+  } else if (kRegion - device().used < room) {
     return cudaErrorMemoryAllocation;
   } else {
-    device.used += room;
+    device().used += room;
   }
   const Opened opened;
   const size_t fill = std::min(size, kMostFill);
   std::fill(at - kGap, at + fill, kFill);
   std::fill(at + size - fill, at + room, kFill);
-  device.pieces[at] = {size, room};
+  device().pieces[at] = {size, room};
   *pointer = at;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* pointer) {
   using namespace cria;
   if (pointer == nullptr) return cudaSuccess;
-  const auto found = device.pieces.find(static_cast<std::byte*>(pointer));
-  if (found == device.pieces.end()) return cudaErrorInvalidValue;
+  const auto found = device().pieces.find(static_cast<std::byte*>(pointer));
+  if (found == device().pieces.end()) return cudaErrorInvalidValue;
   {
     const Opened opened;
     check_gaps(found->first, found->second);
   }
-  device.free.emplace(found->second.room, found->first);
-  device.pieces.erase(found);
+  device().free.emplace(found->second.room, found->first);
+  device().pieces.erase(found);
+  if (device().pieces.empty()) end_region();
   return cudaSuccess;
 }
 cudaError_t cudaMallocHost(void** pointer, size_t size) {
   auto* const bytes = static_cast<std::byte*>(std::malloc(size));
-  device.pinned[bytes] = size;
+  device().pinned[bytes] = size;
   *pointer = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* pointer) {
   if (pointer == nullptr) return cudaSuccess;
-  if (device.pinned.erase(static_cast<std::byte*>(pointer)) == 0) return cudaErrorInvalidValue;
+  if (device().pinned.erase(static_cast<std::byte*>(pointer)) == 0) return cudaErrorInvalidValue;
   std::free(pointer);
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, enum cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  const cria::With its_device(stream);
   const bool reads_device = kind != cudaMemcpyHostToDevice;
   const bool writes_device = kind != cudaMemcpyDeviceToHost;
   if (reads_device != cria::fake_cuda_owns(from, count) ||
@@ -198,12 +251,13 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, enum cudaM
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t count, cudaStream_t stream) {
+  const cria::With its_device(stream);
   if (!cria::fake_cuda_owns(to, count)) return cudaErrorInvalidValue;
   cria::fake_cuda_enqueue(stream, [=] { std::memset(to, value, count); });
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int /*flags*/) {
-  *stream = new CUstream_st;
+  *stream = new CUstream_st{device(), {}};
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -211,11 +265,12 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  ++device.waits;
+  const cria::With its_device(stream);
+  ++device().waits;
   const cria::Opened opened;
   std::deque<std::function<void()>> work;
   work.swap(stream->work);
   for (const auto& each : work) each();
-  for (const auto& [at, piece] : cria::device.pieces) cria::check_gaps(at, piece);
+  for (const auto& [at, piece] : cria::device().pieces) cria::check_gaps(at, piece);
   return cudaSuccess;
 }

@@ -1,4 +1,4 @@
-// A CUDA device for tests: memory of its own, and streams that do nothing until somebody waits for them. So an op
+// A CUDA device for each thread of a test: memory of its own, and streams that do nothing until somebody waits for them. So an op
 // that hands a kernel memory of the host which it then changes or frees, or reads a result too early, fails here.
 #pragma once
 
