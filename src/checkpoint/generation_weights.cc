@@ -16,13 +16,14 @@ std::variant<ParamArena, PackedWeights> load(const WeightSource& source, const L
     load_parameters(source, plain, pool);
     return plain;
   }
-  check(memory == nullptr, "packed weights lie in the host's memory");
-  PackedWeights packed(config, part, form.packed);
+  PackedWeights packed(config, part, form.packed, memory);
   load_parameters(source, packed, pool);
   return packed;
 }
 
 }  // namespace
+
+bool WeightForm::in_blocks() const { return std::ranges::any_of(packed, is_quantised); }
 
 std::optional<DType> parse_packed_type(const std::string& word) {
   if (word.empty() || word == "keep") return std::nullopt;

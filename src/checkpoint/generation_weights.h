@@ -17,6 +17,9 @@ struct WeightForm {
   /// Of each parameter of the part, where matrices are packed; empty: they lie in an arena of `plain`.
   std::vector<DType> packed;
   DType plain = DType::bf16;
+
+  /// Whether any matrix is kept as blocks of few bits.
+  [[nodiscard]] bool in_blocks() const;
 };
 
 /// What --weights says of matrices: a type that is packed ("bf16", "q4_0", ...), or nothing for "keep" and "". Throws UsageError
@@ -34,7 +37,7 @@ int64_t weight_bytes(const LlamaConfig& config, const ModelPart& part, const Wei
 
 class GenerationWeights {
  public:
-  /// `memory`: a device's for an arena, null for the host's. Throws as load_parameters() and PackedWeights do.
+  /// `memory`: a device's, or null for the host's. Throws as load_parameters() and PackedWeights do.
   GenerationWeights(const WeightSource& source, const LlamaConfig& config, const ModelPart& part,
                     const WeightForm& form, ThreadPool& pool, Memory* memory = nullptr);
 

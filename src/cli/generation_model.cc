@@ -25,14 +25,15 @@ ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& con
 ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
                               const std::string& weights, const std::string& dtype,
                               const std::string& cache, const ops::Device* device) {
-  if (device == nullptr) return form_for_generation(source, config, weights, dtype);
-  require(weights.empty(),
-          "--weights {}: packed weights are multiplied by processors only; try: --dtype",
-          escaped(weights));
-  const DType compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
-  const DType cached = cache_type(cache, compute);
-  require(cached != DType::i8, "--cache_dtype int8 is for processors only; try: bf16");
-  return {{.packed = {}, .plain = compute}, compute, cached};
+  ModelForm form = form_for_generation(source, config, weights, dtype);
+  if (device == nullptr) return form;
+  form.compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
+  // Without blocks nothing is won by laying matrices out.
+  if (!form.weights.in_blocks())
+    form.weights = {.plain = weights == "bf16" ? DType::bf16 : form.compute};
+  form.cache = cache_type(cache, form.compute);
+  require(form.cache != DType::i8, "--cache_dtype int8 is for processors only; try: bf16");
+  return form;
 }
 
 LoadedModel load_for_generation(const WeightSource& source, const LlamaConfig& config,

@@ -31,8 +31,8 @@ struct ModelForm {
 /// beside blocks. With a dtype and no `weights` they are held plain in it. Throws UsageError for other words.
 ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
                               const std::string& weights, const std::string& dtype);
-/// The same, or on a GPU (`device`), where weights are plain and caches, --cache_dtype, not of 8 bits. Throws UsageError for what
-/// asks otherwise.
+/// The same, or on a GPU (`device`): only blocks are packed there, a dtype that is not named is bf16, and caches, --cache_dtype, are
+/// of the same or another dtype but not of 8 bits. Throws UsageError for what asks otherwise.
 ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& config,
                               const std::string& weights, const std::string& dtype,
                               const std::string& cache, const ops::Device* device);

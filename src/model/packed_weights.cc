@@ -46,7 +46,7 @@ std::optional<std::string> PackedWeights::refused_cut(const LlamaConfig& config,
 }
 
 PackedWeights::PackedWeights(const LlamaConfig& config, const ModelPart& part,
-                             std::span<const DType> types)
+                             std::span<const DType> types, Memory* memory)
     : config_(config),
       part_(part),
       params_(part_params(config, part)),
@@ -59,9 +59,9 @@ PackedWeights::PackedWeights(const LlamaConfig& config, const ModelPart& part,
     if (p.is_norm()) {
       matrices_.emplace_back();
       check(is_float(types_[i]), "norms are floats");
-      norms_.emplace_back(types_[i], 1, p.cols());
+      norms_.emplace_back(types_[i], 1, p.cols(), memory);
     } else {
-      matrices_.emplace_back(types_[i], p.rows(), p.cols());
+      matrices_.emplace_back(types_[i], p.rows(), p.cols(), memory);
       norms_.emplace_back();
     }
   }
@@ -78,7 +78,10 @@ void PackedWeights::put_rows(int64_t i, int64_t first, std::span<const std::byte
   const auto at = static_cast<size_t>(i);
   if (!params_[at].is_norm()) return matrices_[at].put_rows(first, rows);
   check(rows.size() == norms_[at].size_bytes(), "a norm is put whole");
-  std::memcpy(norms_[at].bytes().data(), rows.data(), rows.size());
+  std::byte* const to = norms_[at].bytes().data();
+  if (Memory* const memory = norms_[at].memory(); memory != nullptr)
+    return memory->write(to, rows.data(), rows.size());
+  std::memcpy(to, rows.data(), rows.size());
 }
 
 LayerViews<Weight> PackedWeights::layer(int64_t l) const {

@@ -17,8 +17,9 @@ namespace cria {
 class PackedWeights {
  public:
   /// `types`: of each parameter of part_params(config, part); a norm's is f32, f16 or bf16. Throws UsageError where a matrix cannot
-  /// be packed as that, or as refused_cut() says.
-  PackedWeights(const LlamaConfig& config, const ModelPart& part, std::span<const DType> types);
+  /// be packed as that, or as refused_cut() says. `memory`: a device's, or null for the host's.
+  PackedWeights(const LlamaConfig& config, const ModelPart& part, std::span<const DType> types,
+                Memory* memory = nullptr);
   PackedWeights(const LlamaConfig& config, std::span<const DType> types)
       : PackedWeights(config, whole_model(config), types) {}
 
@@ -32,7 +33,7 @@ class PackedWeights {
   [[nodiscard]] const std::vector<Param>& params() const { return params_; }
   [[nodiscard]] DType type(int64_t param) const { return types_[static_cast<size_t>(param)]; }
   [[nodiscard]] size_t size_bytes() const;
-  /// Rows [first, ...) of parameter i, in the bytes of its type. Threads may put different rows at the same time.
+  /// Rows [first, ...) of parameter i, in the bytes of its type. Threads may put different rows (PackedMatrix::put_rows()) at the same time.
   void put_rows(int64_t i, int64_t first, std::span<const std::byte> rows);
 
   /// Numbered as in the whole model.

@@ -9,6 +9,7 @@
 #include "ops/attention.h"
 #include "ops/gemm.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/packed.h"
 #include "ops/rope.h"
 #include "tensor/row_memory.h"
 #include "tensor/tensor.h"
@@ -56,6 +57,11 @@ class Device : public RowMemory {
 
   virtual void gemm(const GemmSide& a, const GemmSide& b, View c, Into into) = 0;
   virtual void gemv(ConstView x, ConstView w, View y, Into into) = 0;
+
+  virtual void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y,
+                             Into into) = 0;
+  virtual void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
+                                int64_t first_row) = 0;
 
   virtual void attention(ConstView q, ConstView k, ConstView v, std::span<const int64_t> documents,
                          const HeadShape& shape, View out, View lse) = 0;

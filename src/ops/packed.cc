@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/packed_kernels.h"
 #include "ops/packed_ref.h"
@@ -132,12 +133,11 @@ void linear_packed(ConstView x, Matrices w, View y, const Exec& exec, Into into)
   for (const PackedMatrix* m : w)
     require(m->cols() == x.cols, "linear_packed: x is [{}, {}], but w is [{}, {}]", x.rows, x.cols,
             m->rows(), m->cols());
-  require(exec.device == nullptr,
-          "linear_packed: packed weights cannot be multiplied on a GPU; try: weights in bf16");
   require_compute("linear_packed", "x", x);
   require_compute("linear_packed", "y", y);
   require_shape("linear_packed", "y", y, x.rows, rows_of(w));
   if (x.rows == 0) return;
+  if (exec.device != nullptr) return exec.device->linear_packed(x, w, y, into);
   int64_t out = 0;
   // Matrices of one type share the prepared x.
   for (size_t begin = 0, end = 0; begin < w.size(); begin = end) {

@@ -25,8 +25,9 @@ struct PackedNumber {
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  /// Of bf16 or a type that is_quantised(); throws UsageError for another type or when the type's blocks do not divide cols. All zero until put_rows().
-  PackedMatrix(DType type, int64_t rows, int64_t cols);
+  /// Of bf16 or a type that is_quantised(); throws UsageError for another type or when the type's blocks do not divide cols. All
+  /// zero until put_rows(). `memory`: a device's, whose ops then read it; null: the host's.
+  PackedMatrix(DType type, int64_t rows, int64_t cols, Memory* memory = nullptr);
 
   [[nodiscard]] DType type() const { return type_; }
   [[nodiscard]] int64_t rows() const { return rows_; }
@@ -39,9 +40,10 @@ class PackedMatrix {
   [[nodiscard]] PackedMatrix row_range(int64_t first, int64_t count) const;
 
   /// Rows [first, first + count) as they lie in a file: elements or blocks, row after row. Loses nothing. Threads may put
-  /// different rows at the same time.
+  /// different rows at the same time; into a device's memory different panels, so `first` is best a multiple of kRowsTogether.
   void put_rows(int64_t first, std::span<const std::byte> rows);
-  /// The numbers of a row as f32, with the bits that dequantise() (formats/dequantise.h) gives for the same blocks.
+  /// The numbers of a row as f32, with the bits that dequantise() (formats/dequantise.h) gives for the same blocks. Only in the
+  /// host's memory, as numbers().
   void row(int64_t r, std::span<float> out) const;
 
   /// The same as it is stored, for types in blocks.
@@ -73,6 +75,9 @@ class PackedMatrix {
 /// in f32, columns ascending:
 ///   y += (w_scale * x_scale) * dot, and where the type has offsets, y += w_offset * (x_scale * sum of x's whole numbers).
 /// Every instruction-set level gives the same bits.
+///
+/// On a GPU up to 32 rows of x are multiplied so, with sums in another order. More rows are multiplied with the numbers that the
+/// weights stand for, rounded to x's dtype, as linear() does: a row alone and in a large batch then differ as x's rounding makes them.
 void linear_packed(ConstView x, std::span<const PackedMatrix* const> w, View y, const Exec& exec,
                    Into into = Into::write);
 inline void linear_packed(ConstView x, const PackedMatrix& w, View y, const Exec& exec,

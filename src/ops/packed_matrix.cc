@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/packed.h"
 #include "ops/packed_layout.h"
@@ -64,7 +65,7 @@ StoredGroup stored_group(const PackedLayout& layout, const PackedPanel& at, cons
 
 bool PackedMatrix::takes(DType type) { return packed_layout(type).has_value(); }
 
-PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
+PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols, Memory* memory)
     : type_(type), rows_(rows), cols_(cols) {
   const auto layout = packed_layout(type);
   require(layout.has_value(), "packed weights: {} is not packed, expected BF16 or a type of blocks",
@@ -73,7 +74,7 @@ PackedMatrix::PackedMatrix(DType type, int64_t rows, int64_t cols)
           "packed weights: {} columns, expected a multiple of {} for {}", cols,
           block_elements(type), name_of(type));
   panel_bytes_ = packed_panel(*layout, cols).bytes;
-  memory_ = Tensor(DType::u8, panels_of(rows), panel_bytes_);
+  memory_ = Tensor(DType::u8, panels_of(rows), panel_bytes_, memory);
   panels_ = memory_.bytes().data();
 }
 
@@ -105,13 +106,26 @@ void PackedMatrix::put_rows(int64_t first, std::span<const std::byte> rows) {
   check(row_bytes > 0 && std::ssize(rows) % row_bytes == 0, "whole rows are put");
   const int64_t end = first + std::ssize(rows) / row_bytes;
   check(first >= 0 && end <= rows_, "rows are inside the matrix");
+  if (first == end) return;
   check(memory_.size_bytes() > 0, "rows are put where they are owned");
-  for (int64_t r = first; r < end;) {
-    const int64_t in_panel = r % kPanelRows, count = std::min(kPanelRows - in_panel, end - r);
-    put_panel_rows(type_, cols_, rows.data() + (r - first) * row_bytes, in_panel, count,
-                   memory_.bytes().data() + r / kPanelRows * panel_bytes_);
-    r += count;
-  }
+  std::byte* const panels = memory_.bytes().data() + first / kPanelRows * panel_bytes_;
+  const auto put = [&](std::byte* to) {
+    for (int64_t r = first; r < end;) {
+      const int64_t in_panel = r % kPanelRows, count = std::min(kPanelRows - in_panel, end - r);
+      put_panel_rows(type_, cols_, rows.data() + (r - first) * row_bytes, in_panel, count,
+                     to + (r / kPanelRows - first / kPanelRows) * panel_bytes_);
+      r += count;
+    }
+  };
+  Memory* const memory = memory_.memory();
+  if (memory == nullptr) return put(panels);
+  // Laid out here and then uploaded. Panels of which rows were put before are fetched first.
+  std::vector<std::byte> here(
+      static_cast<size_t>((panels_of(end) - first / kPanelRows) * panel_bytes_));
+  if (first % kPanelRows != 0 || (end % kPanelRows != 0 && end != rows_))
+    memory->read(here.data(), panels, here.size());
+  put(here.data());
+  memory->write(panels, here.data(), here.size());
 }
 
 void PackedMatrix::numbers(int64_t r, std::span<PackedNumber> out) const {
@@ -150,14 +164,13 @@ void PackedMatrix::row(int64_t r, std::span<float> out) const {
 
 void embedding_packed(std::span<const int32_t> ids, const PackedMatrix& table, View out,
                       const Exec& exec, int64_t first_row, int64_t total_rows) {
-  require(exec.device == nullptr,
-          "embedding_packed: packed weights cannot be read on a GPU; try: weights in bf16");
   require_compute("embedding_packed", "out", out);
   require_shape("embedding_packed", "out", out, std::ssize(ids), table.cols());
   const int64_t vocab_size = total_rows < 0 ? table.rows() : total_rows;
   for (const int32_t id : ids)
     require(id >= 0 && id < vocab_size, "embedding_packed: token {}, expected 0 to {}", id,
             vocab_size - 1);
+  if (exec.device != nullptr) return exec.device->embedding_packed(ids, table, out, first_row);
   exec.pool.parallel_for(out.rows, [&](int64_t t) {
     const int64_t id = ids[static_cast<size_t>(t)] - first_row;
     if (id < 0 || id >= table.rows()) {

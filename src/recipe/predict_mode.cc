@@ -104,21 +104,18 @@ std::vector<Generated> continue_prompts(const RecipeSettings& s, Decoder& decode
   return all;
 }
 
-/// As --weights says; on a GPU they are plain.
+/// As --weights says; on a GPU only blocks are packed.
 WeightForm weight_form(const RecipeSettings& s, const WeightSource& source,
                        const LlamaConfig& config, const ModelPart& part) {
   const std::string& word = s.predict.weights;
-  if (s.gpu) {
-    require(word.empty() || word == "plain",
-            "run: --weights {}: packed weights are multiplied by processors only; try: --weights "
-            "plain",
-            escaped(word));
-    return {.plain = s.model.param};
-  }
-  if (word == "plain") return {.plain = s.model.param};
-  if (word.empty() || word == "keep") return form_of_stored(source, config, part, s.model.param);
-  return {packed_types(source, config, part, parse_packed_type(word), s.model.param),
-          s.model.param};
+  const DType plain = s.model.param;
+  if (word == "plain") return {.plain = plain};
+  WeightForm form =
+      word.empty() || word == "keep"
+          ? form_of_stored(source, config, part, plain)
+          : WeightForm{packed_types(source, config, part, parse_packed_type(word), plain), plain};
+  if (s.gpu && !form.in_blocks()) form = {.plain = word == "bf16" ? DType::bf16 : plain};
+  return form;
 }
 
 /// Prompt and continuation as text, of each prompt.

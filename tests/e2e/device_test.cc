@@ -79,6 +79,28 @@ TEST_F(OnDevice, GenerateGivesTheProcessorsTokens) {
   EXPECT_EQ(succeed(words + " --device cuda").out, succeed(words).out);
 }
 
+// With the prompt's few tokens too, x is rounded to 8 bits as on the processor. Blocks of a file are kept unless a dtype is named.
+TEST_F(OnDevice, GeneratesWithPackedWeights) {
+  const std::string words =
+      " --token_ids 1,2,3 --token_ids 7,8 --max_new_tokens 12 --eos_ids none --cache_dtype fp32 "
+      "--json";
+  for (const char* type : {"q8_0", "q4_0"}) {
+    const std::string packed =
+        "generate --model {i}/tiny --dtype fp32 --weights " + std::string(type) + words;
+    EXPECT_EQ(succeed(packed + " --device cuda").out, succeed(packed).out) << type;
+    const std::string file = "{o}/" + std::string(type) + ".gguf";
+    succeed("quantize --model {i}/tiny --type " + std::string(type) + " --output " + file);
+    EXPECT_EQ(
+        succeed("generate --dtype fp32 --weights keep --device cuda --model " + file + words).out,
+        succeed(packed).out)
+        << type;
+    const std::string bf16 = succeed("generate --device cuda --model " + file + words).out;
+    EXPECT_EQ(
+        succeed("generate --dtype bf16 --weights keep --device cuda --model " + file + words).out,
+        bf16);
+  }
+}
+
 // Random weights are made there too. The recipe's own files hold what the device held.
 TEST_F(OnDevice, TheRecipeTrainsStopsAndGoesOnAsWithoutAPause) {
   make_rows();
@@ -118,7 +140,8 @@ TEST_F(OnDevice, TheRecipeEvaluatesAndPredictsAsTheProcessor) {
     const size_t at = out.find("output result is: ");
     return out.substr(at, out.find('\n', at) - at);
   };
-  EXPECT_EQ(text(succeed(predict + device).out), text(succeed(predict).out));
+  for (const char* weights : {"", " --weights q8_0"})
+    EXPECT_EQ(text(succeed(predict + weights + device).out), text(succeed(predict + weights).out));
 }
 
 TEST_F(OnDevice, EvalGivesTheProcessorsPerplexity) {
@@ -142,16 +165,11 @@ TEST_F(OnDevice, WhatAGpuCannotDoIsOneLine) {
       "{i}/tok.model --predict_data hi ";
   const std::string generate = "generate --model {i}/tiny --token_ids 1 ";
   const std::pair<std::string, std::string> refused[] = {
-      {"eval --model {i}/tiny --text {i}/texts.jsonl --vocab_file {i}/tok.model --device cuda "
-       "--weights q8_0",
-       "packed"},
-      {predict + "--device_id 0 --context.device_target GPU --weights q8_0", "packed"},
       {predict + "--device_id 1 --context.device_target GPU", "no CUDA device 1"},
       {predict + "--device_id 0 --context.device_target TPU", "device_target is TPU"},
       {generate + "--device gpu", "--device is \"gpu\""},
       {generate + "--device cuda:x", "--device is \"cuda:x\""},
       {generate + "--device cuda:1", "no CUDA device 1"},
-      {generate + "--device cuda --weights q8_0", "packed"},
       {generate + "--device cuda --cache_dtype int8", "int8"}};
   for (const auto& [words, reason] : refused) {
     const Outcome got = run(words_of(words, "", valid_files(), folder_.path()));

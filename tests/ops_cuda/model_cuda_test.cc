@@ -2,8 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 
+#include "formats/dequantise.h"
+#include "formats/quantise.h"
 #include "model/llama.h"
+#include "model/packed_weights.h"
 #include "model/random_model.h"
 #include "ops/close.h"
 #include "ops_cuda/emulated_device.h"
@@ -131,6 +135,92 @@ TEST_P(ModelOnDevice, GeneratesTheProcessorsLogits) {
   };
   // Logits near 10 from f32 sums of 20 to 30 terms.
   ops::expect_close("logits", run(ops::on_device()), run(here()), 2e-5);
+}
+
+/// Blocks of a model's matrices, here and on the device, and what they stand for.
+class PackedModelOnDevice : public ::testing::TestWithParam<DType> {
+ protected:
+  PackedModelOnDevice() {
+    for (int64_t i = 0; i < std::ssize(exact_.params()); ++i) {
+      const Param& p = exact_.params()[static_cast<size_t>(i)];
+      const DType type = types_[static_cast<size_t>(i)];
+      const std::span<const float> numbers(static_cast<const float*>(exact_[i].data),
+                                           static_cast<size_t>(p.elements()));
+      std::vector<std::byte> bytes(static_cast<size_t>(bytes_of(type, p.elements())));
+      if (p.is_norm()) {
+        std::memcpy(bytes.data(), numbers.data(), bytes.size());
+        std::memcpy(plain_[i].data, numbers.data(), bytes.size());
+      } else {
+        quantise(type, numbers, bytes);
+        dequantise(type, bytes, {static_cast<float*>(plain_[i].data), numbers.size()});
+      }
+      here_.put_rows(i, 0, bytes);
+      there_.put_rows(i, 0, bytes);
+    }
+  }
+  static LlamaConfig blocks_of_32() {
+    LlamaConfig c = odd_config(false);
+    c.hidden_size = 64;
+    c.intermediate_size = 96;
+    c.num_attention_heads = 8;
+    c.num_key_value_heads = 2;
+    c.head_dim = 12;
+    return c;
+  }
+  std::vector<DType> types() const {
+    std::vector<DType> all;
+    for (const Param& p : exact_.params()) all.push_back(p.is_norm() ? DType::f32 : GetParam());
+    return all;
+  }
+  /// Logits after so many tokens of a prompt and after each of some more.
+  template <class... Weights>
+  Tensor logits(size_t prompt, int64_t steps, ops::Exec exec, const Weights&... weights) const {
+    Decoder decoder(weights..., DType::f32, exec);
+    KvCache cache(config_, DType::f32, exec.device);
+    KvCache* const caches[] = {&cache};
+    Tensor all(DType::f32, 1 + steps, config_.vocab_size, exec.device);
+    decoder.prefill(std::span(ids_).first(prompt), cache, all.view().row_range(0, 1));
+    for (int64_t i = 0; i < steps; ++i)
+      decoder.step(std::span(ids_).subspan(prompt + static_cast<size_t>(i), 1), caches,
+                   all.view().row_range(1 + i, 1));
+    return all.copy_to(nullptr);
+  }
+  static double apart(const Tensor& a, const Tensor& b) {
+    double squares = 0, size = 0;
+    for (size_t i = 0; i < a.span<float>().size(); ++i) {
+      squares += std::pow(static_cast<double>(a.span<float>()[i] - b.span<float>()[i]), 2);
+      size += std::pow(static_cast<double>(b.span<float>()[i]), 2);
+    }
+    return std::sqrt(squares / size);
+  }
+
+  LlamaConfig config_ = blocks_of_32();
+  ParamArena exact_ = random_weights(config_, DType::f32, ops::pool());
+  std::vector<DType> types_ = types();
+  PackedWeights here_{config_, types_};
+  PackedWeights there_{config_, whole_model(config_), types_, &ops::device()};
+  ParamArena plain_{config_, DType::f32};
+  std::vector<int32_t> ids_ = random_ids(70, config_.vocab_size, 3);
+};
+INSTANTIATE_TEST_SUITE_P(Types, PackedModelOnDevice,
+                         ::testing::Values(DType::q8_0, DType::q4_0, DType::int4_g32),
+                         [](const auto& p) { return std::string(name_of(p.param)); });
+
+// A number that lies at half a step of its group may be rounded the other way, by 1 / 127 of the largest; that happens to few.
+// The rounding itself, which is there in all of them, moves logits by more.
+TEST_P(PackedModelOnDevice, AnswersAShortPromptAsTheProcessor) {
+  const Tensor there = logits(20, 3, ops::on_device(), there_),
+               expected = logits(20, 3, here(), here_);
+  EXPECT_LT(apart(there, expected), 1e-3);
+  EXPECT_GT(apart(expected, logits(20, 3, here(), config_, plain_)), 3e-3);
+}
+
+// A long one is multiplied with what the blocks stand for; only the head's single row is rounded, by 0.6 % of what it has.
+TEST_P(PackedModelOnDevice, ReadsALongPromptAsPlainWeightsDo) {
+  const Tensor there = logits(60, 0, ops::on_device(), there_),
+               plain = logits(60, 0, here(), config_, plain_);
+  EXPECT_LT(apart(there, plain), 0.01);
+  EXPECT_GT(apart(logits(60, 0, here(), here_), plain), apart(there, plain));
 }
 
 // Forward and backward wait for nothing but the losses; and after a first step nothing is allocated.

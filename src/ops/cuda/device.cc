@@ -120,6 +120,15 @@ class CudaDevice : public ops::Device {
     cuda::gemv(op(), x, w, y, into);
   }
 
+  void linear_packed(ConstView x, std::span<const ops::PackedMatrix* const> w, View y,
+                     ops::Into into) override {
+    cuda::linear_packed(op(), blas_, x, w, y, into);
+  }
+  void embedding_packed(std::span<const int32_t> ids, const ops::PackedMatrix& table, View out,
+                        int64_t first_row) override {
+    cuda::embedding_packed(op(), ids, table, out, first_row);
+  }
+
   void attention(ConstView q, ConstView k, ConstView v, std::span<const int64_t> documents,
                  const ops::HeadShape& shape, View out, View lse) override {
     require_head_dim(shape);

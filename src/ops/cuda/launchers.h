@@ -46,6 +46,11 @@ void gemm(Stream& stream, Blas& blas, const ops::GemmSide& a, const ops::GemmSid
           ops::Into into);
 void gemv(Stream& stream, ConstView x, ConstView w, View y, ops::Into into);
 
+void linear_packed(Stream& stream, Blas& blas, ConstView x,
+                   std::span<const ops::PackedMatrix* const> w, View y, ops::Into into);
+void embedding_packed(Stream& stream, std::span<const int32_t> ids, const ops::PackedMatrix& table,
+                      View out, int64_t first_row);
+
 /// head_dim that attention's kernels have room for.
 constexpr int64_t kMostHeadDim = 256;
 void attention(Stream& stream, ConstView q, ConstView k, ConstView v,
