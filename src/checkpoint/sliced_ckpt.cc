@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <map>
-#include <regex>
 #include <tuple>
 
 #include "base/error.h"
 #include "base/file.h"
+#include "checkpoint/ckpt_name.h"
 #include "checkpoint/transform_source.h"
 
 namespace cria {
@@ -21,11 +21,8 @@ namespace {
 using Version = std::tuple<int64_t, int64_t, std::string>;
 
 Version version_of(const std::string& name) {
-  static const std::regex numbers(R"(-(\d{1,15})_(\d{1,15})\.ckpt$)"), rank(R"(_\d{1,9}(?=[-.]))");
-  std::smatch m;
-  const std::string common = std::regex_replace(name, rank, "_");
-  if (!std::regex_search(name, m, numbers)) return {-1, -1, common};
-  return {std::stoll(m[1]), std::stoll(m[2]), common};
+  const auto parsed = parse_ckpt_name(name);
+  return {parsed ? parsed->epoch : -1, parsed ? parsed->step : -1, without_rank(name)};
 }
 
 /// The .ckpt files of a rank.

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <regex>
 #include <set>
 
 #include "base/error.h"
@@ -10,6 +9,7 @@
 #include "base/json.h"
 #include "base/side_manifest.h"
 #include "checkpoint/checkpoint_files.h"
+#include "checkpoint/ckpt_name.h"
 #include "checkpoint/gguf_config.h"
 #include "checkpoint/sliced_ckpt.h"
 #include "checkpoint/weight_source.h"
@@ -36,13 +36,11 @@ std::vector<std::string> files_ending(const std::string& folder, std::string_vie
 
 // MindFormers' `prefix_rank_0-<epoch>_<step>.ckpt`: the newest is the one with the highest numbers, never the newest by clock.
 std::string newest_ckpt(const std::vector<std::string>& paths) {
-  static const std::regex pattern(R"(-(\d{1,9})_(\d{1,9})\.ckpt$)");
   const auto key = [](const std::string& path) {
-    std::smatch m;
     const std::string name = base_name(path);
-    if (!std::regex_search(name, m, pattern)) return std::tuple(int64_t{-1}, int64_t{-1}, name);
-    return std::tuple(static_cast<int64_t>(std::stoll(m[1])),
-                      static_cast<int64_t>(std::stoll(m[2])), name);
+    const auto parsed = parse_ckpt_name(name);
+    return parsed ? std::tuple(parsed->epoch, parsed->step, name)
+                  : std::tuple(int64_t{-1}, int64_t{-1}, name);
   };
   return *std::max_element(paths.begin(), paths.end(),
                            [&](const auto& a, const auto& b) { return key(a) < key(b); });

@@ -4,12 +4,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <regex>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/side_manifest.h"
+#include "checkpoint/ckpt_name.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/part_strategy.h"
 #include "formats/mindspore_ckpt.h"
@@ -46,12 +46,11 @@ void write_slices(const std::string& path, const TrainState& state,
 // (epoch, step) of `<prefix>_rank_<r>-<epoch>_<step>.ckpt`.
 std::optional<std::pair<int64_t, int64_t>> numbers_of(const std::string& name,
                                                       const std::string& prefix) {
-  static const std::regex pattern(R"(^_rank_\d{1,9}-(\d{1,15})_(\d{1,15})\.ckpt$)");
-  std::smatch m;
-  if (!name.starts_with(prefix)) return std::nullopt;
-  const std::string rest = name.substr(prefix.size());
-  if (!std::regex_match(rest, m, pattern)) return std::nullopt;
-  return std::pair(static_cast<int64_t>(std::stoll(m[1])), static_cast<int64_t>(std::stoll(m[2])));
+  const auto parsed = parse_ckpt_name(name);
+  const std::string begin = prefix + "_rank_";
+  if (!parsed || !parsed->before.starts_with(begin)) return std::nullopt;
+  if (!is_digits(parsed->before.substr(begin.size()), 9)) return std::nullopt;
+  return std::pair(parsed->epoch, parsed->step);
 }
 
 bool prefix_in_use(const std::string& folder, const std::string& prefix) {

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "formats/json_file.h"
 #include "model/packed_weights.h"
 #include "weights_testing.h"
 

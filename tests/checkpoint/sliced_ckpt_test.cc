@@ -7,6 +7,7 @@
 #include "base/side_manifest.h"
 #include "checkpoint/names.h"
 #include "checkpoint/part_strategy.h"
+#include "formats/json_file.h"
 #include "formats/mindspore_ckpt.h"
 #include "layouts_testing.h"
 

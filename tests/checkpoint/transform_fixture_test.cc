@@ -1,6 +1,7 @@
 // Transforms that MindSpore made, byte for byte.
 #include "base/sha256.h"
 #include "checkpoint/transform_testing.h"
+#include "formats/json_file.h"
 
 namespace cria::test {
 namespace {

@@ -5,7 +5,7 @@
 
 #include "base/sha256.h"
 #include "base/temporary_folder.h"
-#include "formats/files.h"
+#include "formats/json_file.h"
 #include "formats/mindrecord.h"
 #include "formats/safetensors.h"
 #include "greedy.h"

@@ -1,4 +1,6 @@
 // Damage made by hand where each format is most easily believed, through the commands.
+#include <nlohmann/json.hpp>
+
 #include "formats/files.h"
 #include "refused.h"
 

@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/temporary_folder.h"
-#include "formats/files.h"
+#include "formats/json_file.h"
 #include "formats/mindrecord.h"
 #include "formats/safetensors.h"
 #include "greedy.h"

@@ -7,7 +7,6 @@
 
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <string>
 
@@ -36,16 +35,6 @@ inline void spew(const std::string& path, std::string_view bytes) {
   out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
   ASSERT_TRUE(out.good()) << path;
 }
-/// JSON as Python writes it: NaN and the infinities become null.
-inline nlohmann::json load_json(const std::string& path) {
-  std::string text = slurp(path);
-  for (const std::string word : {" -Infinity", " Infinity", " NaN"}) {
-    for (size_t at = 0; (at = text.find(word, at)) != std::string::npos;)
-      text.replace(at, word.size(), " null");
-  }
-  return nlohmann::json::parse(text);
-}
-
 class Scratch : public TemporaryFolder {
  public:
   [[nodiscard]] std::string path(const std::string& name) const { return *this / name; }

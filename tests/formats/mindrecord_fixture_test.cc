@@ -1,5 +1,6 @@
 // MindRecord against files that MindSpore itself made.
 #include "base/sha256.h"
+#include "formats/json_file.h"
 #include "formats/mindrecord_fixtures.h"
 #include "formats/mindrecord_header.h"
 #include "formats/sqlite.h"

@@ -1,5 +1,6 @@
 // MindRecord files that must be refused, each with its reason.
 #include <functional>
+#include <nlohmann/json.hpp>
 
 #include "base/bytes.h"
 #include "formats/mindrecord_codec.h"

@@ -1,5 +1,6 @@
 #include "formats/mindspore_ckpt.h"
 
+#include "formats/json_file.h"
 #include "formats/safetensors.h"
 #include "formats/tensor_files.h"
 

@@ -1,5 +1,6 @@
 #include "formats/safetensors.h"
 
+#include "formats/json_file.h"
 #include "formats/tensor_files.h"
 
 namespace cria::test {

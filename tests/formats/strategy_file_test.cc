@@ -2,7 +2,7 @@
 #include "formats/strategy_file.h"
 
 #include "base/bytes.h"
-#include "formats/files.h"
+#include "formats/json_file.h"
 #include "formats/wire.h"
 
 namespace cria::test {
