@@ -9,12 +9,12 @@ set(CRIA_ISA_FLAGS_avx512 -march=x86-64-v4)
 set(CRIA_ISA_FLAGS_avx512_vnni -march=x86-64-v4 -mavx512vnni)
 set(CRIA_ISA_FLAGS_avx512_bf16 -march=x86-64-v4 -mavx512vnni -mavx512bf16)
 
-# Of a program that only tests: compiled fast rather than well. These checks of every access to an object, which take a third of the
-# time, are for what is tested; the address sanitizer sees such accesses too.
+# Of a program that only tests: compiled fast rather than well.
 function(cria_test_program name)
-  target_compile_options(${name} PRIVATE -O1)
-  if(CRIA_SANITIZE MATCHES "undefined")
-    target_compile_options(${name} PRIVATE -fno-sanitize=null,alignment,vptr,object-size)
+  if(CRIA_SANITIZE)
+    target_compile_options(${name} PRIVATE -O0)
+  else()
+    target_compile_options(${name} PRIVATE -O1)
   endif()
 endfunction()
 

@@ -2,6 +2,7 @@
 #include "measure/bench.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "base/error.h"
@@ -11,6 +12,7 @@
 #include "checkpoint/convert.h"
 #include "cli/commands.h"
 #include "cli/default_dtype.h"
+#include "cli/device_choice.h"
 #include "cli/generation_model.h"
 #include "cli/open_model.h"
 #include "formats/element_cast.h"
@@ -20,7 +22,8 @@ namespace cria::cli {
 namespace {
 
 struct BenchFlags {
-  std::string model, random, config_path, src_strategy, dtype, weights, cache, what;
+  std::string model, random, config_path, src_strategy, dtype, storage = "fp32", weights, cache,
+                                                               what, device = "cpu";
   int64_t threads = 0;
   bool json = false;
   BenchSettings settings;
@@ -42,6 +45,10 @@ void declare(Flags& flags, BenchFlags& f) {
   flags.integer("batch", f.settings.batch,
                 "sequences decoded together; samples of a training step");
   flags.text("dtype", f.dtype, "compute type: fp32 or bf16; by default bf16 where it is faster");
+  flags.text("storage", f.storage,
+             "of weights in training: fp32, or bf16 with an exact master in 16 more bits");
+  flags.boolean("recompute", f.settings.recompute, "in training: less memory, a quarter more time");
+  flags.text("device", f.device, kDeviceHelp);
   flags.text("weights", f.weights,
              "all matrices as blocks of this type (q8_0, q4_0, ...) or packed bf16, but in "
              "training; the rest is then fp32");
@@ -52,28 +59,34 @@ void declare(Flags& flags, BenchFlags& f) {
 }
 
 /// A few random rows of each matrix, again and again: making 8 billion numbers would take minutes, and no speed depends on them.
-void random_packed(PackedWeights& weights, ThreadPool& pool) {
-  constexpr int64_t kRows = 16;
-  pool.parallel_for(std::ssize(weights.params()), [&](int64_t i) {
-    const Param& p = weights.params()[static_cast<size_t>(i)];
+/// put(parameter, first row, rows as bytes of type_of(parameter)).
+template <class TypeOf, class Put>
+void put_random_rows(const std::vector<Param>& params, ThreadPool& pool, const TypeOf& type_of,
+                     const Put& put) {
+  constexpr int64_t kRows = 16, kTogether = 256;
+  pool.parallel_for(std::ssize(params), [&](int64_t i) {
+    const Param& p = params[static_cast<size_t>(i)];
     std::vector<float> numbers(static_cast<size_t>(kRows * p.cols()));
     for (size_t e = 0; e < numbers.size(); ++e)
       numbers[e] =
           p.is_norm()
               ? 1.0F
               : static_cast<float>(p.init_std * random_normal(1, static_cast<uint64_t>(i), e));
-    const DType type = weights.type(i);
+    const DType type = type_of(i);
     const auto row_bytes = static_cast<size_t>(bytes_of(type, p.cols()));
-    std::vector<std::byte> rows(kRows * row_bytes);
+    std::vector<std::byte> few(kRows * row_bytes);
     if (is_quantised(type)) {
-      quantise(type, numbers, rows);
+      quantise(type, numbers, few);
     } else {
-      from_f32(numbers, type, rows);
+      from_f32(numbers, type, few);
     }
-    for (int64_t r = 0; r < p.rows(); r += kRows)
-      weights.put_rows(
-          i, r,
-          std::span(rows).first(static_cast<size_t>(std::min(kRows, p.rows() - r)) * row_bytes));
+    std::vector<std::byte> rows;
+    for (int64_t r = 0; r < std::min(kTogether, p.rows()); r += kRows)
+      rows.insert(rows.end(), few.begin(), few.end());
+    for (int64_t r = 0; r < p.rows(); r += kTogether)
+      put(i, r,
+          std::span<const std::byte>(rows).first(
+              static_cast<size_t>(std::min(kTogether, p.rows() - r)) * row_bytes));
   });
 }
 
@@ -83,10 +96,16 @@ BenchModel random_model(const std::string& shape) {
           .random = true,
           .fill =
               [](ParamArena& weights, ThreadPool& pool) {
-                constexpr uint64_t kSeed = 1;
-                init_parameters(weights, kSeed, pool);
+                put_random_rows(
+                    weights.params(), pool, [&](int64_t) { return weights.dtype(); },
+                    [&](int64_t i, int64_t r, auto rows) { weights.write_rows(i, r, rows); });
               },
-          .fill_packed = random_packed};
+          .fill_packed =
+              [](PackedWeights& weights, ThreadPool& pool) {
+                put_random_rows(
+                    weights.params(), pool, [&](int64_t i) { return weights.type(i); },
+                    [&](int64_t i, int64_t r, auto rows) { weights.put_rows(i, r, rows); });
+              }};
 }
 
 BenchModel stored_model(const BenchFlags& f) {
@@ -117,6 +136,7 @@ int bench(const std::string& name, const std::vector<std::string>& arguments) {
       "128\n"
       "  cria bench --random 1b --what decode --batch 8 --depth 2048 --json\n"
       "  cria bench --what peaks --threads 1                 the machine alone\n"
+      "  cria bench --device cuda --random 8b --storage bf16 --recompute --prompt 8192\n"
       "  CRIA_ISA=avx2 cria bench                            as on an older processor");
   declare(flags, f);
   if (!flags.parse(arguments)) return 0;
@@ -133,10 +153,15 @@ int bench(const std::string& name, const std::vector<std::string>& arguments) {
   }
   require(f.dtype.empty() || f.dtype == "fp32" || f.dtype == "bf16",
           "{}: --dtype is \"{}\", expected fp32 or bf16", name, escaped(f.dtype));
-  const DType plain = fastest_dtype();
+  require(f.storage == "fp32" || f.storage == "bf16",
+          "{}: --storage is \"{}\", expected fp32 or bf16", name, escaped(f.storage));
+  f.settings.storage = parse_dtype(f.storage, "--storage");
+  const std::unique_ptr<ops::Device> device = open_device(f.device);
+  f.settings.device = device.get();
+  const DType plain = fastest_dtype(device.get());
   const DType matrices[] = {f.settings.weights.value_or(plain)};
-  f.settings.dtype =
-      f.dtype.empty() ? dtype_beside(matrices, plain) : parse_dtype(f.dtype, "--dtype");
+  const DType chosen = device != nullptr ? plain : dtype_beside(matrices, plain);
+  f.settings.dtype = f.dtype.empty() ? chosen : parse_dtype(f.dtype, "--dtype");
   f.settings.cache = cache_type(f.cache, f.settings.cache_type());
 
   ThreadPool pool(static_cast<int>(f.threads));

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "measure/counts.h"
+#include "measure/device_peak.h"
 #include "measure/timing.h"
 #include "plan/host_memory.h"
 #include "train/trainer.h"
@@ -27,8 +29,9 @@ std::vector<int32_t> some_tokens(int64_t count, int64_t vocab_size, uint64_t str
 }
 
 /// What limits products with weights of this dtype at the level in use: bf16 is multiplied as f32 where there is no instruction
-/// for it.
-Peak product_peak(DType dtype) {
+/// for it. A GPU multiplies a prompt with what blocks stand for, in bf16.
+Peak product_peak(DType dtype, const ops::Device* device) {
+  if (device != nullptr) return dtype == DType::f32 ? Peak::f32 : Peak::bf16;
   if (is_quantised(dtype)) return Peak::int8;
   return dtype == DType::bf16 && compute_loop(Peak::bf16) ? Peak::bf16 : Peak::f32;
 }
@@ -40,14 +43,15 @@ struct HeldWeights {
 
   HeldWeights(const BenchSettings& settings, const BenchModel& model, ThreadPool& pool) {
     if (!settings.weights) {
-      plain.emplace(model.config, settings.dtype);
+      plain.emplace(model.config, settings.dtype, whole_model(model.config), OptimizerShard(),
+                    settings.device);
       model.fill(*plain, pool);
       return;
     }
     std::vector<DType> types;
     for (const Param& p : llama_params(model.config))
       types.push_back(p.is_norm() ? DType::f32 : *settings.weights);
-    packed.emplace(model.config, types);
+    packed.emplace(model.config, whole_model(model.config), types, settings.device);
     model.fill_packed(*packed, pool);
   }
   [[nodiscard]] Decoder decoder(DType compute, ops::Exec& exec) const {
@@ -63,10 +67,16 @@ class Bench {
       : settings_(settings),
         model_(model),
         pool_(pool),
-        exec_{pool},
+        exec_{.pool = pool, .device = settings.device},
         progress_(progress),
-        report_(report),
-        peaks_(pool) {}
+        report_(report) {
+    if (settings.device == nullptr) {
+      peaks_ = std::make_unique<Peaks>(pool);
+    } else {
+      peaks_ = std::make_unique<DevicePeaks>(*settings.device, pool);
+      free_before_ = settings.device->available();
+    }
+  }
 
   /// Of the machine, whether a job needs them or not.
   void measure_peaks();
@@ -85,11 +95,13 @@ class Bench {
     memory_ = {};
     PeakMemory::forget();
     work();
+    wait();
     for (int64_t i = 0; i < settings_.repeat; ++i) {
-      result.peaks.push_back(peaks_.rate(result.peak));
+      result.peaks.push_back(peaks_->rate(result.peak));
       const double before = processor_seconds();
       const Stopwatch watch;
       work();
+      wait();
       result.seconds.push_back(watch.seconds());
       result.processor_seconds.push_back(processor_seconds() - before);
       progress_(name_of(result.job));
@@ -98,8 +110,20 @@ class Bench {
   }
   void finish(JobResult result) {
     memory_.look();
-    result.peak_memory_bytes = std::max<int64_t>(0, memory_.bytes() - peaks_.size_bytes());
+    const int64_t held = settings_.device != nullptr ? free_before_ - settings_.device->available()
+                                                     : memory_.bytes() - peaks_->size_bytes();
+    result.peak_memory_bytes = std::max<int64_t>(0, held);
     report_.jobs.push_back(std::move(result));
+  }
+  /// Until a device has done what it was asked for.
+  void wait() const {
+    if (settings_.device != nullptr) settings_.device->wait();
+  }
+  /// As generation does after each step.
+  void fetch(const Tensor& logits) {
+    if (settings_.device == nullptr) return;
+    fetched_.resize(logits.size_bytes());
+    settings_.device->read(fetched_.data(), logits.bytes().data(), fetched_.size());
   }
 
   const BenchSettings& settings_;
@@ -108,29 +132,26 @@ class Bench {
   ops::Exec exec_;
   const BenchProgress& progress_;
   BenchReport& report_;
-  Peaks peaks_;
+  std::unique_ptr<PeakRates> peaks_;
   PeakMemory memory_;
+  int64_t free_before_ = 0;  // of a device
+  std::vector<std::byte> fetched_;
 };
 
 void Bench::measure_peaks() {
-  report_.read_bytes = peaks_.size_bytes();
+  report_.read_bytes = peaks_->size_bytes();
+  const bool many = pool_.threads() > 1 && settings_.device == nullptr;
   for (const Peak peak : kPeaks) {
-    PeakResult result{.peak = peak};
-    if (peak != Peak::read) {
-      const auto loop = compute_loop(peak);
-      if (!loop) {
-        progress_(name_of(peak));
-        continue;
+    const auto method = peaks_->method(peak);
+    if (method) {
+      PeakResult result{.peak = peak, .method = *method};
+      for (int64_t i = 0; i < settings_.repeat; ++i) {
+        result.one.push_back(peaks_->rate_of_one(peak));
+        result.all.push_back(many ? peaks_->rate(peak) : result.one.back());
       }
-      result.instruction = loop->instruction;
-      result.bits = loop->bits;
-    }
-    for (int64_t i = 0; i < settings_.repeat; ++i) {
-      result.one.push_back(peaks_.rate_of_one(peak));
-      result.all.push_back(pool_.threads() == 1 ? result.one.back() : peaks_.rate(peak));
+      report_.peaks.push_back(std::move(result));
     }
     progress_(name_of(peak));
-    report_.peaks.push_back(std::move(result));
   }
 }
 
@@ -148,16 +169,19 @@ void Bench::prefill(const HeldWeights& weights) {
   const LlamaConfig& config = model_->config;
   const std::vector<int32_t> ids = some_tokens(settings_.prompt, config.vocab_size, 1);
   Decoder decoder = weights.decoder(settings_.dtype, exec_);
-  KvCache cache(config, settings_.cache_type());
-  Tensor logits(DType::f32, 1, config.vocab_size);
-  alternate({.job = Job::prefill,
-             .tokens = settings_.prompt,
-             .work = prefill_flops(config, settings_.prompt),
-             .peak = product_peak(settings_.weight_type())},
-            [&] {
-              cache.truncate(0);
-              decoder.prefill(ids, cache, logits);
-            });
+  KvCache cache(config, settings_.cache_type(), settings_.device);
+  Tensor logits(DType::f32, 1, config.vocab_size, settings_.device);
+  alternate(
+      {.job = Job::prefill,
+       .tokens = settings_.prompt,
+       .work = prefill_flops(config, settings_.prompt),
+       .peak = product_peak(settings_.device != nullptr ? settings_.dtype : settings_.weight_type(),
+                            settings_.device)},
+      [&] {
+        cache.truncate(0);
+        decoder.prefill(ids, cache, logits);
+        fetch(logits);
+      });
 }
 
 void Bench::decode(const HeldWeights& weights) {
@@ -165,7 +189,8 @@ void Bench::decode(const HeldWeights& weights) {
   const auto sequences = static_cast<size_t>(settings_.batch);
   Decoder decoder = weights.decoder(settings_.dtype, exec_);
   std::vector<KvCache> caches;
-  for (size_t i = 0; i < sequences; ++i) caches.emplace_back(config, settings_.cache_type());
+  for (size_t i = 0; i < sequences; ++i)
+    caches.emplace_back(config, settings_.cache_type(), settings_.device);
   std::vector<KvCache*> each;
   for (KvCache& cache : caches) each.push_back(&cache);
   if (settings_.depth > 0) {
@@ -174,7 +199,7 @@ void Bench::decode(const HeldWeights& weights) {
   }
   const std::vector<int32_t> ids =
       some_tokens(settings_.batch * settings_.tokens, config.vocab_size, 3);
-  Tensor logits(DType::f32, settings_.batch, config.vocab_size);
+  Tensor logits(DType::f32, settings_.batch, config.vocab_size, settings_.device);
   alternate({.job = Job::decode,
              .tokens = settings_.batch * settings_.tokens,
              .work = decode_bytes(config, settings_.weight_type(), settings_.cache_type(),
@@ -182,8 +207,10 @@ void Bench::decode(const HeldWeights& weights) {
              .peak = Peak::read},
             [&] {
               for (KvCache& cache : caches) cache.truncate(settings_.depth);
-              for (size_t step = 0; step < ids.size(); step += sequences)
+              for (size_t step = 0; step < ids.size(); step += sequences) {
                 decoder.step(std::span(ids).subspan(step, sequences), each, logits);
+                fetch(logits);
+              }
             });
 }
 
@@ -210,30 +237,35 @@ class Bench::SomeSamples : public SampleSource {
   int64_t vocab_size_;
 };
 
-/// Keeps each step's time but the first, which allocates, and measures the peak before the next step.
+/// Keeps each step's time but the first, which allocates, and measures the peak before the next step. On a device a step is over when
+/// its update is.
 class Bench::StepTimes : public Reporter {
  public:
   StepTimes(Bench& bench, JobResult& result) : bench_(bench), result_(result) {}
   void step(const StepReport& step) override {
+    bench_.wait();
     if (step.batch > 1) {
       result_.processor_seconds.push_back(processor_seconds() - before_);
-      result_.seconds.push_back(step.seconds);
+      result_.seconds.push_back(bench_.settings_.device != nullptr ? watch_.seconds()
+                                                                   : step.seconds);
       bench_.progress_(name_of(Job::train));
     }
     if (step.batch > bench_.settings_.repeat) return;
-    result_.peaks.push_back(bench_.peaks_.rate(result_.peak));
+    result_.peaks.push_back(bench_.peaks_->rate(result_.peak));
     before_ = processor_seconds();
+    watch_ = Stopwatch();
   }
 
  private:
   Bench& bench_;
   JobResult& result_;
   double before_ = 0;
+  Stopwatch watch_;
 };
 
 void Bench::train() {
   const LlamaConfig& config = model_->config;
-  TrainState state(config, DType::f32, true);
+  TrainState state(config, settings_.storage, true, whole_model(config), {}, settings_.device);
   model_->fill(state.weights, pool_);
   state.start(exec_);
   memory_ = {};
@@ -241,6 +273,7 @@ void Bench::train() {
   TrainSettings settings;
   settings.batch_size = settings_.batch;
   settings.compute = settings_.dtype;
+  settings.recompute = settings_.recompute ? Recompute::full : Recompute::none;
   settings.schedule.lr = 1e-6;  // small, so that random weights stay finite
   settings.schedule.total_steps = settings_.repeat + 1;
   settings.save_at_end = false;
@@ -249,7 +282,7 @@ void Bench::train() {
   JobResult result{.job = Job::train,
                    .tokens = settings_.batch * settings_.prompt,
                    .work = training_flops(config, settings_.batch, settings_.prompt),
-                   .peak = product_peak(settings_.dtype)};
+                   .peak = product_peak(settings_.dtype, settings_.device)};
   StepTimes times(*this, result);
   if (Trainer(config, state, settings, samples, exec_, times).run().stopped_by_signal)
     throw Error(ExitCode::stopped, "bench: stopped by a signal; nothing is reported");
@@ -307,6 +340,7 @@ BenchReport run_bench(const BenchSettings& settings, const BenchModel* model, Th
   report.machine = this_machine();
   report.settings = settings;
   report.threads = pool.threads();
+  if (settings.device != nullptr) report.device = settings.device->name();
   Bench bench(settings, model, pool, progress, report);
   bench.measure_peaks();
   const auto wanted = [&](Job job) { return std::ranges::count(settings.jobs, job) > 0; };

@@ -12,6 +12,7 @@
 #include "measure/peak.h"
 #include "model/packed_weights.h"
 #include "model/params.h"
+#include "ops/device.h"
 
 namespace cria {
 
@@ -28,12 +29,16 @@ struct BenchSettings {
   int64_t depth = 0;     // tokens that a sequence holds before its first decode step
   int64_t batch = 1;     // sequences of a decode step, samples of a training step
   int64_t repeat = 5;
-  DType dtype =
-      DType::bf16;  // f32 or bf16: of computing, and of weights but in training, where they are f32
+  DType dtype = DType::bf16;  // f32 or bf16: of computing, and of weights but in training (storage)
   /// All matrices packed in this type, for load, prefill and decode.
   std::optional<DType> weights;
   /// Of keys and values; i8: rows of 8 bits. By default bf16 beside packed weights, else dtype.
   std::optional<DType> cache;
+
+  /// Of weights in training: f32, or bf16 with what an exact f32 master has more.
+  DType storage = DType::f32;
+  bool recompute = false;         // in training, everything but a layer's input
+  ops::Device* device = nullptr;  // where the jobs run and peaks are measured; null: the processor
 
   [[nodiscard]] DType weight_type() const { return weights.value_or(dtype); }
   [[nodiscard]] DType cache_type() const { return cache.value_or(weights ? DType::bf16 : dtype); }
@@ -64,7 +69,8 @@ struct JobResult {
   std::vector<double> seconds;            // wall
   std::vector<double> processor_seconds;  // of all threads
   std::vector<double> peaks;              // operations or bytes a second, all threads
-  /// The most that the process held meanwhile, without pages of mapped files and without what reads memory for its peak.
+  /// The most that the process held meanwhile, without pages of mapped files and without what reads memory for its peak. On a
+  /// device: what is allocated there at the end, weights included.
   int64_t peak_memory_bytes = 0;
 
   [[nodiscard]] double tokens_per_s() const;  // median
@@ -76,14 +82,14 @@ struct JobResult {
 
 struct PeakResult {
   Peak peak = Peak::read;
-  std::string_view instruction;  // empty for reading
-  int bits = 0;
+  PeakMethod method;
   std::vector<double> one, all;  // a second, with one thread and with all
 };
 
 struct BenchReport {
   Machine machine;
   BenchSettings settings;
+  std::string device;  // empty: the processor
   int threads = 1;
   std::string model;  // empty: only peaks
   bool random = false;

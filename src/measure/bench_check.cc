@@ -34,7 +34,9 @@ std::vector<MemoryItem> inference_memory(const BenchSettings& s, const LlamaConf
 std::vector<MemoryItem> training_memory(const BenchSettings& s, const LlamaConfig& c, int threads) {
   TrainingRun run;
   run.config = c;
-  run.storage = DType::f32;
+  run.storage = s.storage;
+  if (s.recompute)
+    run.recompute = [](const StageRuns&) { return RecomputePolicy(Recompute::full); };
   run.compute = s.dtype;
   run.seq_length = s.prompt;
   run.batch_size = s.batch;
@@ -64,13 +66,17 @@ void check_bench(const BenchSettings& s, const LlamaConfig* config, int threads)
               "bench: --weights {} does not divide rows of {} ({}); try: q8_0 or q4_0",
               name_of(*s.weights), p.cols(), p.name);
   }
+  require(s.device == nullptr || s.cache_type() != DType::i8,
+          "bench: --cache_dtype int8 is for processors only; try: bf16");
+  const int64_t available = s.device != nullptr ? s.device->available() : available_memory();
   for (const Job job : s.jobs) {
     if (job == Job::peaks) continue;
     const auto items = job == Job::train ? training_memory(s, *config, threads)
                                          : inference_memory(s, *config, job);
-    check_memory(items, available_memory(), [&] {
+    check_memory(items, available, [&] {
       return job == Job::train
-                 ? "--what prefill,decode, or a smaller --random, --batch or --prompt"
+                 ? "--what prefill,decode, --storage bf16, --recompute, or a smaller --random, "
+                   "--batch or --prompt"
                  : "a smaller --random, --batch, --tokens or --depth, or --dtype bf16";
     });
   }

@@ -208,6 +208,13 @@ void ReadLoop::run(ThreadPool& pool) const {
   });
 }
 
+std::optional<PeakMethod> Peaks::method(Peak peak) const {
+  if (peak == Peak::read) return PeakMethod();
+  const auto loop = compute_loop(peak);
+  if (!loop) return std::nullopt;
+  return PeakMethod{std::string(loop->instruction), loop->bits};
+}
+
 double Peaks::rate(Peak peak, ThreadPool& pool) const {
   constexpr double kSeconds = 0.1;
   const auto loop = compute_loop(peak);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "base/thread_pool.h"
@@ -46,17 +47,34 @@ class ReadLoop {
   Tensor memory_;
 };
 
-/// Measures peaks on all threads of a pool and on one.
-class Peaks {
+/// How a peak is measured; empty for reading.
+struct PeakMethod {
+  std::string instruction;  // or the product
+  int bits = 0;             // of a register
+};
+
+/// Peaks of what a job runs on.
+class PeakRates {
+ public:
+  virtual ~PeakRates() = default;
+  /// Nothing for a peak that this machine does not have.
+  [[nodiscard]] virtual std::optional<PeakMethod> method(Peak peak) const = 0;
+  /// Operations or bytes a second over about 0.1 s of wall time; 0 where there is no method.
+  [[nodiscard]] virtual double rate(Peak peak) = 0;
+  [[nodiscard]] virtual double rate_of_one(Peak peak) { return rate(peak); }
+  /// Of the memory that is read.
+  [[nodiscard]] virtual int64_t size_bytes() const = 0;
+};
+
+/// Those of the processor, on all threads of a pool and on one.
+class Peaks : public PeakRates {
  public:
   /// The pool outlives the object.
   explicit Peaks(ThreadPool& all) : all_(all), reading_(all) {}
-  /// Operations or bytes a second over about 0.1 s of wall time; 0 where compute_loop() is empty.
-  [[nodiscard]] double rate(Peak peak) { return rate(peak, all_); }
-  [[nodiscard]] double rate_of_one(Peak peak) { return rate(peak, one_); }
-  [[nodiscard]] int threads() const { return all_.threads(); }
-  /// Of the memory that is read.
-  [[nodiscard]] int64_t size_bytes() const { return reading_.size_bytes(); }
+  [[nodiscard]] std::optional<PeakMethod> method(Peak peak) const override;
+  [[nodiscard]] double rate(Peak peak) override { return rate(peak, all_); }
+  [[nodiscard]] double rate_of_one(Peak peak) override { return rate(peak, one_); }
+  [[nodiscard]] int64_t size_bytes() const override { return reading_.size_bytes(); }
 
  private:
   double rate(Peak peak, ThreadPool& pool) const;

@@ -14,9 +14,9 @@ constexpr double kBusyShare = 0.25;
 
 std::string head_text(const BenchReport& r, std::string_view version) {
   const Machine& m = r.machine;
-  std::string text =
-      fmt::format("{}, {} core{}, level {}, {}\ncria {}, {}, {}\n", m.processor, m.cores,
-                  m.cores == 1 ? "" : "s", m.isa, m.system, version, m.compiler, m.date);
+  std::string text = r.device.empty() ? "" : fmt::format("on a GPU: {}\n", r.device);
+  text += fmt::format("{}, {} core{}, level {}, {}\ncria {}, {}, {}\n", m.processor, m.cores,
+                      m.cores == 1 ? "" : "s", m.isa, m.system, version, m.compiler, m.date);
   if (!r.model.empty()) {
     text += fmt::format(
         "{}{}: {:.1f} M parameters, {}{}{}\n", r.model, r.random ? " with random weights" : "",
@@ -34,15 +34,18 @@ std::string head_text(const BenchReport& r, std::string_view version) {
 }
 
 std::string peaks_text(const BenchReport& r) {
-  std::string text = fmt::format("\n{:<20}{:>12}", "peak", "1 thread");
-  if (r.threads > 1) text += fmt::format("{:>12}", fmt::format("{} threads", r.threads));
+  const bool threads = r.threads > 1 && r.device.empty();
+  std::string text = fmt::format("\n{:<20}{:>12}", "peak", r.device.empty() ? "1 thread" : "rate");
+  if (threads) text += fmt::format("{:>12}", fmt::format("{} threads", r.threads));
   text += "\n";
   for (const PeakResult& p : r.peaks) {
     text += fmt::format("{:<20}{:>12.1f}", name_of(p.peak), summary(p.one).median / kGiga);
-    if (r.threads > 1) text += fmt::format("{:>12.1f}", summary(p.all).median / kGiga);
-    const std::string how = p.peak == Peak::read
-                                ? fmt::format("{} MiB", r.read_bytes >> 20)
-                                : fmt::format("{}, {} bits", p.instruction, p.bits);
+    if (threads) text += fmt::format("{:>12.1f}", summary(p.all).median / kGiga);
+    const std::string how =
+        p.peak == Peak::read
+            ? fmt::format("{}{} MiB", r.device.empty() ? "" : "copying ", r.read_bytes >> 20)
+        : p.method.bits == 0 ? p.method.instruction
+                             : fmt::format("{}, {} bits", p.method.instruction, p.method.bits);
     text += fmt::format("  {:<8}  {}\n", fmt::format("{}/s", unit_of(p.peak)), how);
   }
   return text;

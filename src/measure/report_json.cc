@@ -21,7 +21,8 @@ std::string text_of(DType dtype) { return dtype == DType::f32 ? "fp32" : "bf16";
 
 Json peak_json(const PeakResult& p, int threads) {
   Json json = {{"peak", name_of(p.peak)}, {"unit", p.peak == Peak::read ? "bytes" : "operations"}};
-  if (!p.instruction.empty()) json.update({{"instruction", p.instruction}, {"bits", p.bits}});
+  if (p.method.bits > 0)
+    json.update({{"instruction", p.method.instruction}, {"bits", p.method.bits}});
   json["per_s"] = Json::array({{{"threads", 1}, {"rate", summary_json(p.one)}}});
   if (threads > 1) json["per_s"].push_back({{"threads", threads}, {"rate", summary_json(p.all)}});
   return json;
@@ -66,6 +67,7 @@ std::string bench_json(const BenchReport& r, std::string_view version) {
                {"threads", r.threads},
                {"repeat", s.repeat},
                {"read_memory_bytes", r.read_bytes}};
+  if (!r.device.empty()) json["device"] = r.device;
   if (!r.model.empty()) {
     json["model"] = {{"name", r.model}, {"random", r.random}, {"parameters", r.parameters}};
     json["settings"] = {{"dtype", text_of(s.dtype)},
@@ -73,6 +75,8 @@ std::string bench_json(const BenchReport& r, std::string_view version) {
                         {"tokens", s.tokens},
                         {"depth", s.depth},
                         {"batch", s.batch}};
+    if (s.storage != DType::f32) json["settings"]["storage"] = text_of(s.storage);
+    if (s.recompute) json["settings"]["recompute"] = true;
     if (s.weights) json["settings"]["weights"] = name_of(*s.weights);
     if (s.cache_type() == DType::i8) json["settings"]["cache"] = "int8";
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "ops/adamw.h"
 #include "ops/attention.h"
@@ -25,6 +26,8 @@ struct AdamWFactors;
 /// The same call gives the same bits on every run on the same kind of device.
 class Device : public RowMemory {
  public:
+  /// What it is, for reports: "compute capability 9.0, 132 multiprocessors, 1980 MHz".
+  [[nodiscard]] virtual std::string name() = 0;
   /// Bytes that can still be allocated.
   [[nodiscard]] virtual int64_t available() = 0;
 

@@ -1,57 +1,31 @@
-// The ops on a real GPU against their plain versions: the shapes of small and of real models, in all dtypes, and the same bits
-// twice. Skipped, with the reason, where there is none. `./dev gpu` runs it.
+// Ops on a real GPU against the processor's at the widths of real models, in all dtypes, and the same bits twice. Small and odd
+// shapes are those of tests/ops_cuda, which this program runs too.
 #include <gtest/gtest.h>
 
-#include <memory>
-#include <string>
 #include <vector>
 
-#include "base/error.h"
 #include "ops/attention_cases.h"
 #include "ops/close.h"
-#include "ops/cuda_device.h"
 #include "ops/linear.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 #include "ops/window.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
 namespace {
 
-ThreadPool& pool() {
-  static ThreadPool p;
-  return p;
-}
-
-class OnGpu : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    try {
-      device_ = open_cuda_device(0);
-    } catch (const Error& e) {
-      reason_ = e.what();
-    }
-  }
-  static void TearDownTestSuite() { device_.reset(); }
-  void SetUp() override {
-    if (device_ == nullptr) GTEST_SKIP() << "no CUDA device: " << reason_;
-  }
-  static Exec there() { return {.pool = pool(), .device = device_.get()}; }
-  /// The fast version: it has been compared with the plain one on the processor, and real sizes take the plain one too long.
-  static Exec here() { return {.pool = pool()}; }
-  static Tensor to_gpu(const Tensor& host) { return host.copy_to(device_.get()); }
-  static Tensor back(const Tensor& gpu) { return gpu.copy_to(nullptr); }
-
-  static inline std::unique_ptr<Device> device_;
-  static inline std::string reason_;
-};
+/// The fast version: it has been compared with the plain one on the processor, and real sizes take the plain one too long.
+Exec here() { return {.pool = pool()}; }
+Tensor to_gpu(const Tensor& host) { return host.copy_to(&device()); }
+Tensor back(const Tensor& gpu) { return gpu.copy_to(nullptr); }
 
 /// Largest differences as a share of the largest number: sums of some thousand terms in f32, or one rounding to 16 bits of what
 /// went in and of what came out.
 double tolerance(DType dtype) { return dtype == DType::f32 ? 1e-5 : 2 * unit_of(dtype); }
 
-TEST_F(OnGpu, RowsOfEveryWidth) {
+TEST(OnGpu, RowsOfEveryWidth) {
   for (const DType dtype : kComputeTypes) {
     for (const int64_t n : {7, 576, 4096, 8192}) {
       const Tensor x = random_matrix(dtype, 300, n, 1), w = random_matrix(dtype, 1, n, 2);
@@ -62,21 +36,21 @@ TEST_F(OnGpu, RowsOfEveryWidth) {
       const Tensor gx = to_gpu(x), gw = to_gpu(w), gdy = to_gpu(dy);
       Tensor gy = to_gpu(y), grstd = to_gpu(rstd), gdx = to_gpu(dx0);
       Tensor gdw = to_gpu(Tensor(DType::f32, 1, n));
-      rms_norm(gx, gw, 1e-5f, gy, grstd, there());
-      rms_norm_backward(gx, gw, grstd, gdy, gdx, gdw, there());
+      rms_norm(gx, gw, 1e-5f, gy, grstd, on_device());
+      rms_norm_backward(gx, gw, grstd, gdy, gdx, gdw, on_device());
       expect_close("rms_norm", back(gy), y, tolerance(dtype));
       expect_close("dx", back(gdx), dx, tolerance(dtype));
       expect_close("dw", back(gdw), dw, 1e-5);
       Tensor half(dtype, 300, n / 2), ghalf = to_gpu(half);
       const int64_t even = n / 2 * 2;
       swiglu(x.view().col_range(0, even), half, here());
-      swiglu(gx.view().col_range(0, even), ghalf, there());
+      swiglu(gx.view().col_range(0, even), ghalf, on_device());
       expect_close("swiglu", back(ghalf), half, tolerance(dtype));
     }
   }
 }
 
-TEST_F(OnGpu, Products) {
+TEST(OnGpu, Products) {
   struct Shape {
     int64_t t, i, o;
   };
@@ -88,23 +62,23 @@ TEST_F(OnGpu, Products) {
       Tensor gy = to_gpu(y), gdx = to_gpu(dx), gdw = to_gpu(dw), few(dtype, 3, s.o);
       Tensor gfew = to_gpu(few);
       linear(x, w, y, here());
-      linear(gx, gw, gy, there());
+      linear(gx, gw, gy, on_device());
       expect_close("y", back(gy), y, tolerance(dtype));
-      linear_input_grad(gy, gw, gdx, there());
+      linear_input_grad(gy, gw, gdx, on_device());
       const Tensor y_there = back(gy);
       linear_input_grad(y_there, w, dx, here());
       expect_close("dx", back(gdx), dx, tolerance(dtype));
       linear_weight_grad(y_there, x, dw, here(), Into::add);
-      linear_weight_grad(gy, gx, gdw, there(), Into::add);
+      linear_weight_grad(gy, gx, gdw, on_device(), Into::add);
       expect_close("dw", back(gdw), dw, 1e-5);
       linear_decode(x.view().row_range(0, 3), w, few, here());
-      linear_decode(gx.view().row_range(0, 3), gw, gfew, there());
+      linear_decode(gx.view().row_range(0, 3), gw, gfew, on_device());
       expect_close("decode", back(gfew), few, tolerance(dtype));
     }
   }
 }
 
-TEST_F(OnGpu, AttentionBothWaysAndTheSameBitsTwice) {
+TEST(OnGpu, AttentionBothWaysAndTheSameBitsTwice) {
   for (const DType dtype : kComputeTypes) {
     for (const HeadShape& shape : {HeadShape{4, 2, 6}, HeadShape{9, 3, 64}, HeadShape{8, 2, 128}}) {
       const AttentionCase c(shape, 1100, dtype);
@@ -116,18 +90,18 @@ TEST_F(OnGpu, AttentionBothWaysAndTheSameBitsTwice) {
         return all.col_range(first, cols);
       };
       const auto run = [&](Tensor& out, Tensor& gradients) {
-        Tensor lse(DType::f32, 1100, shape.heads, device_.get());
+        Tensor lse(DType::f32, 1100, shape.heads, &device());
         const ConstView all = packed;
         const View d = gradients;
         attention(part(all, 0, q), part(all, q, kv), part(all, q + kv, kv), documents, shape, out,
-                  lse, there());
+                  lse, on_device());
         attention_backward(part(all, 0, q), part(all, q, kv), part(all, q + kv, kv), out, lse, dout,
                            documents, shape, d.col_range(0, q), d.col_range(q, kv),
-                           d.col_range(q + kv, kv), there());
+                           d.col_range(q + kv, kv), on_device());
       };
-      Tensor out(dtype, 1100, q, device_.get()), again(dtype, 1100, q, device_.get());
-      Tensor gradients(dtype, 1100, q + 2 * kv, device_.get()),
-          twice(dtype, 1100, q + 2 * kv, device_.get());
+      Tensor out(dtype, 1100, q, &device()), again(dtype, 1100, q, &device());
+      Tensor gradients(dtype, 1100, q + 2 * kv, &device()),
+          twice(dtype, 1100, q + 2 * kv, &device());
       run(out, gradients);
       run(again, twice);
       EXPECT_TRUE(same_bits(back(out), back(again)));
@@ -138,7 +112,7 @@ TEST_F(OnGpu, AttentionBothWaysAndTheSameBitsTwice) {
   }
 }
 
-TEST_F(OnGpu, HeadAndLoss) {
+TEST(OnGpu, HeadAndLoss) {
   for (const DType dtype : kComputeTypes) {
     const Tensor x = random_matrix(dtype, 200, 256, 1), w = random_matrix(dtype, 5003, 256, 2);
     std::vector<int32_t> targets;
@@ -148,7 +122,7 @@ TEST_F(OnGpu, HeadAndLoss) {
     Tensor gdx = to_gpu(dx), gdw = to_gpu(dw);
     const Tensor gx = to_gpu(x), gw = to_gpu(w);
     linear_cross_entropy(x, w, targets, expected, {dx, dw, 0.01f}, here());
-    linear_cross_entropy(gx, gw, targets, losses, {gdx, gdw, 0.01f}, there());
+    linear_cross_entropy(gx, gw, targets, losses, {gdx, gdw, 0.01f}, on_device());
     // Logits up to 30 in 16 bits are rounded by up to 2^-9 of themselves, and where the two sums round apart, by twice that.
     for (size_t t = 0; t < 200; ++t)
       EXPECT_NEAR(losses[t], expected[t], 60 * tolerance(dtype)) << t;

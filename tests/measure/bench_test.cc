@@ -55,7 +55,7 @@ BenchReport some_report() {
   report.threads = 2;
   report.model = "tiny \"quoted\"";
   report.parameters = 164160;
-  report.peaks = {{Peak::int8, "vpdpbusd", 512, {1e9}, {2e9}}, {Peak::read, "", 0, {3e9}, {4e9}}};
+  report.peaks = {{Peak::int8, {"vpdpbusd", 512}, {1e9}, {2e9}}, {Peak::read, {}, {3e9}, {4e9}}};
   report.jobs = {some_result(), {.job = Job::load, .work = 100, .seconds = {1}, .peaks = {200}}};
   report.jobs.back().processor_seconds = {1};
   return report;

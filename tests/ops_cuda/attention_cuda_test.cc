@@ -2,7 +2,7 @@
 
 #include "ops/attention.h"
 #include "ops/attention_cases.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
 namespace {
@@ -63,9 +63,9 @@ TEST(AttentionOnDevice, AgreesBeyondASpanOfKeys) {
 TEST(AttentionOnDevice, SameBitsInEveryOrderAndForADocumentAlone) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const AttentionCase c({4, 2, 16}, 70, dtype);
-    emulation::set_order(emulation::Order::descending);
+    threads_descend(true);
     const Results descending = on_gpu(c, {0, 30, 70});
-    emulation::set_order(emulation::Order::ascending);
+    threads_descend(false);
     const Results ascending = on_gpu(c, {0, 30, 70});
     EXPECT_TRUE(same_bits(descending.out, ascending.out));
     EXPECT_TRUE(same_bits(descending.gradients, ascending.gradients));

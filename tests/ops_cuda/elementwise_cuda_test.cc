@@ -11,7 +11,7 @@
 #include "ops/grad_norm.h"
 #include "ops/rope.h"
 #include "ops/swiglu.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
 namespace {

@@ -4,7 +4,7 @@
 
 #include "cuda_language.h"
 #include "ops/cuda/reduce.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::cuda {
 namespace {

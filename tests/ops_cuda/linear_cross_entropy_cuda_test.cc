@@ -4,7 +4,7 @@
 
 #include "ops/close.h"
 #include "ops/linear_cross_entropy.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
 namespace {

@@ -10,7 +10,7 @@
 #include "model/packed_weights.h"
 #include "model/random_model.h"
 #include "ops/close.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::testing {
 namespace {
@@ -70,9 +70,9 @@ INSTANTIATE_TEST_SUITE_P(Heads, ModelOnDevice, ::testing::Values(false, true),
 TEST_P(ModelOnDevice, TrainsAsTheProcessorInF32) {
   const Mode mode{.config = config_};
   const Result expected = train(mode, weights_, {&batch_, &second_}, here());
-  fake_cuda_close(true);
+  ops::close_device(true);
   const Result got = train(mode, weights_, {&batch_, &second_}, ops::on_device());
-  fake_cuda_close(false);
+  ops::close_device(false);
   expect_close(got, expected, 1e-4, 5e-5);
 }
 
@@ -104,9 +104,9 @@ TEST_P(ModelOnDevice, TrainsInBf16CloserToTheProcessorThanRoundingIs) {
 TEST_P(ModelOnDevice, GivesTheSameBitsInEveryOrderOfThreadsAndWithRecomputation) {
   for (const DType compute : {DType::f32, DType::bf16}) {
     Mode mode{.config = config_, .compute = compute};
-    emulation::set_order(emulation::Order::descending);
+    ops::threads_descend(true);
     const Result descending = train(mode, weights_, {&batch_, &second_}, ops::on_device());
-    emulation::set_order(emulation::Order::ascending);
+    ops::threads_descend(false);
     const Result ascending = train(mode, weights_, {&batch_, &second_}, ops::on_device());
     expect_same(descending, ascending);
     for (const Recompute recompute : {Recompute::gate_up, Recompute::full}) {
@@ -221,34 +221,6 @@ TEST_P(PackedModelOnDevice, ReadsALongPromptAsPlainWeightsDo) {
                plain = logits(60, 0, here(), config_, plain_);
   EXPECT_LT(apart(there, plain), 0.01);
   EXPECT_GT(apart(logits(60, 0, here(), here_), plain), apart(there, plain));
-}
-
-// Forward and backward wait for nothing but the losses; and after a first step nothing is allocated.
-TEST(ModelOnDeviceMemory, WaitsOnceAStepAndAllocatesNothingLater) {
-  const LlamaConfig config = odd_config(false);
-  const ParamArena weights =
-      random_weights(config, DType::f32, ops::pool()).copy_to(&ops::device());
-  ParamArena grads = ParamArena(config, DType::f32).copy_to(&ops::device());
-  const OwnedBatch batch = random_batch({30}, config.vocab_size, 5);
-  ops::Exec exec = ops::on_device();
-  Trainee trainee(config, weights, DType::f32, Recompute::none, exec);
-  std::vector<float> losses(30);
-  const auto step = [&] { trainee.forward_backward(batch.batch(), 1, losses, grads, true); };
-  step();
-  step();
-  ops::device().wait();
-  const int allocations = fake_cuda_allocations();
-  const int64_t waits = fake_cuda_waits();
-  step();
-  EXPECT_EQ(fake_cuda_allocations(), allocations);
-  EXPECT_EQ(fake_cuda_waits(), waits + 1);
-}
-
-// One of the errors that a person meets: the model does not fit.
-TEST(ModelOnDeviceMemory, RunningOutOfItIsAnError) {
-  fake_cuda_set_memory(1000);
-  EXPECT_THROW(Tensor(DType::f32, 1, 1000, &ops::device()), Error);
-  fake_cuda_set_memory(-1);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "ops/packed.h"
 #include "ops/random_blocks.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
 namespace {
@@ -51,6 +51,7 @@ TEST_P(PackedOnDevice, FewRowsGiveTheProcessorsNumbers) {
                        there = matrix(outs, cols, 3, &device());
     for (const int64_t rows : {1, 3, 8, 9, 32}) {
       for (const DType dtype : {DType::f32, DType::bf16, DType::f16}) {
+        if (rows > 3 && dtype != DType::f32) continue;  // x is read by a kernel of its own
         const Into into = rows == 9 ? Into::add : Into::write;
         const Window x(dtype, rows, cols, 4, 3), y(DType::f32, rows, outs, 5, 3);
         Window want(y), numbers(x);

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "comm/comm.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 #include "parallel/layout_check.h"
 
 namespace cria::test {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "ops/rms_norm.h"
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
 namespace {

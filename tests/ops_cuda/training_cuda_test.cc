@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "ops_cuda/emulated_device.h"
+#include "ops_cuda/tested_device.h"
 #include "train/evaluate.h"
 #include "train/tiny_run.h"
 
@@ -37,9 +37,9 @@ TEST_P(TrainingOnDevice, ReachesTheProcessorsLosses) {
   DeviceRun here(GetParam(), nullptr), there(GetParam(), &ops::device());
   here.train();
   // Closed: the host dies where it follows a pointer into the device's memory.
-  fake_cuda_close(true);
+  ops::close_device(true);
   there.train();
-  fake_cuda_close(false);
+  ops::close_device(false);
   ASSERT_EQ(there.log.steps.size(), 12U);
   const double tolerance = GetParam() == DType::f32 ? 2e-5 : GetParam() == DType::f16 ? 2e-3 : 2e-2;
   for (size_t s = 0; s < 12; ++s) {

@@ -3,6 +3,7 @@
 #include "ops/cuda/device.h"
 
 #include <memory>
+#include <mutex>
 
 #include "base/error.h"
 #include "ops/cuda/blas.h"
@@ -24,7 +25,7 @@ void require_head_dim(const ops::HeadShape& shape) {
 
 class CudaDevice : public ops::Device {
  public:
-  explicit CudaDevice(int number) : stream_(number) {}
+  explicit CudaDevice(int number) : number_(number), stream_(number) {}
 
   void* allocate(size_t size) override {
     void* memory = nullptr;
@@ -48,6 +49,12 @@ class CudaDevice : public ops::Device {
     move(to, from, size, cudaMemcpyDeviceToDevice);
   }
   void wait() override { stream_.wait(); }
+  [[nodiscard]] std::string name() override {
+    return fmt::format(
+        "compute capability {}.{}, {} multiprocessors, {} MHz",
+        attribute(cudaDevAttrComputeCapabilityMajor), attribute(cudaDevAttrComputeCapabilityMinor),
+        attribute(cudaDevAttrMultiProcessorCount), attribute(cudaDevAttrClockRate) / 1000);
+  }
   [[nodiscard]] int64_t available() override {
     size_t free = 0, all = 0;
     cuda_check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
@@ -153,16 +160,24 @@ class CudaDevice : public ops::Device {
   }
 
  private:
+  [[nodiscard]] int attribute(cudaDeviceAttr which) const {
+    int value = 0;
+    cuda_check(cudaDeviceGetAttribute(&value, which, number_), "cudaDeviceGetAttribute");
+    return value;
+  }
   Stream& op() {
     stream_.begin_op();
     return stream_;
   }
   void move(void* to, const void* from, size_t size, cudaMemcpyKind kind) {
     if (size == 0) return;
+    const std::lock_guard lock(moving_);
     cuda_check(cudaMemcpyAsync(to, from, size, kind, stream_.handle()), "cudaMemcpyAsync");
     stream_.wait();
   }
 
+  int number_;
+  std::mutex moving_;  // weights are read by several threads
   Stream stream_;
   Blas blas_;
 };

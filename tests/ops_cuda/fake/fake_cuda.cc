@@ -169,7 +169,9 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes* attributes,
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
   *total = cria::kRegion;
-  *free = device().left < 0 ? cria::kRegion : static_cast<size_t>(device().left);
+  size_t held = 0;
+  for (const auto& [at, piece] : device().pieces) held += piece.size;
+  *free = device().left < 0 ? cria::kRegion - held : static_cast<size_t>(device().left);
   return cudaSuccess;
 }
 cudaError_t cudaMalloc(void** pointer, size_t size) {

@@ -8,6 +8,7 @@ static_assert(cudaSuccess == 0 && cudaErrorInvalidValue == 1 && cudaErrorMemoryA
 static_assert(cudaMemcpyHostToDevice == 1 && cudaMemcpyDeviceToHost == 2 &&
               cudaMemcpyDeviceToDevice == 3);
 static_assert(cudaDevAttrComputeCapabilityMajor == 75 && cudaDevAttrComputeCapabilityMinor == 76);
+static_assert(cudaDevAttrClockRate == 13 && cudaDevAttrMultiProcessorCount == 16);
 static_assert(cudaMemoryTypeUnregistered == 0 && cudaMemoryTypeDevice == 2);
 static_assert(cudaStreamNonBlocking == 1);
 static_assert(CUBLAS_STATUS_SUCCESS == 0 && CUBLAS_STATUS_INVALID_VALUE == 7 &&

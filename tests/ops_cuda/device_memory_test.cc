@@ -1,0 +1,41 @@
+// What the stand-in for the CUDA runtime counts while the model trains.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "model/llama.h"
+#include "model/random_model.h"
+#include "ops_cuda/tested_device.h"
+
+namespace cria::testing {
+namespace {
+
+// Forward and backward wait for nothing but the losses; and after a first step nothing is allocated.
+TEST(ModelOnDeviceMemory, WaitsOnceAStepAndAllocatesNothingLater) {
+  const LlamaConfig config = odd_config(false);
+  const ParamArena weights =
+      random_weights(config, DType::f32, ops::pool()).copy_to(&ops::device());
+  ParamArena grads = ParamArena(config, DType::f32).copy_to(&ops::device());
+  const OwnedBatch batch = random_batch({30}, config.vocab_size, 5);
+  ops::Exec exec = ops::on_device();
+  Trainee trainee(config, weights, DType::f32, Recompute::none, exec);
+  std::vector<float> losses(30);
+  const auto step = [&] { trainee.forward_backward(batch.batch(), 1, losses, grads, true); };
+  step();
+  step();
+  ops::device().wait();
+  const int allocations = fake_cuda_allocations();
+  const int64_t waits = fake_cuda_waits();
+  step();
+  EXPECT_EQ(fake_cuda_allocations(), allocations);
+  EXPECT_EQ(fake_cuda_waits(), waits + 1);
+}
+
+// One of the errors that a person meets: the model does not fit.
+TEST(ModelOnDeviceMemory, RunningOutOfItIsAnError) {
+  fake_cuda_set_memory(1000);
+  EXPECT_THROW(Tensor(DType::f32, 1, 1000, &ops::device()), Error);
+  fake_cuda_set_memory(-1);
+}
+
+}  // namespace
+}  // namespace cria::testing
