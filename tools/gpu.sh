@@ -8,7 +8,7 @@ set -euo pipefail
 programs=$(realpath "$1") out=$2
 shift 2
 mkdir -p "$out"
-export LD_LIBRARY_PATH=$programs/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+export LD_LIBRARY_PATH=$programs/lib:/usr/local/cuda/lib64:/usr/local/cuda/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 
 bench() { "$programs/cria" bench --device cuda --json "$@"; }
 part_tests() { "$programs/ops_gpu_test" --gtest_brief=1; }

@@ -32,7 +32,7 @@ DevicePeaks::Product DevicePeaks::fitting(DType dtype) {
     const Stopwatch watch;
     product.run(exec_);
     device_.wait();
-    const bool larger_fits = 4 * 3 * bytes_of(dtype, n * n) <= most_bytes;
+    const bool larger_fits = 12 * bytes_of(dtype, n * n) <= most_bytes;
     if (n == kMost || watch.seconds() >= kLongEnough || !larger_fits) return product;
   }
 }
