@@ -48,7 +48,7 @@ if(CRIA_SANITIZE)
   if(CRIA_SANITIZE MATCHES "undefined" AND NOT CRIA_FUZZ)
     add_compile_options(-fno-sanitize=null,vptr,object-size)
   endif()
-  # Instrumented, g++ 12 warns of its own <regex>; its manual says that sanitizers bring false warnings of this kind.
+  # g++'s manual says that sanitizers bring false warnings of this kind.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-Wno-maybe-uninitialized)
   endif()

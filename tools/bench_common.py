@@ -43,6 +43,15 @@ def job_of(report, name):
     return next(j for j in report["jobs"] if j["job"] == name)
 
 
+def put_between(page, name, lines):
+    """Replaces what `page` has between the markers of `name`; a page that does not exist yet is made."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    text = page.read_text() if page.exists() else f"{begin}\n{end}\n"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        fail(f"{page}: expected the lines {begin} and {end}, each once")
+    page.write_text(text[: text.index(begin)] + "\n".join([begin, *lines, end]) + text[text.index(end) + len(end):])
+
+
 def processor_s(usage):
     return usage.ru_utime + usage.ru_stime
 

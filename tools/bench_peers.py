@@ -24,12 +24,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_common import CRIA, IDLE_SHARE, ROOT, busy_share, cria_bench, fail, job_of, machine, run, training_steps
+from bench_common import CRIA, IDLE_SHARE, ROOT, busy_share, cria_bench, job_of, machine, put_between, run, training_steps
 from bench_plot import bars
 
 OURS, LLAMA, IK = "cria", "llama.cpp", "ik_llama.cpp"
 PAGE = ROOT / "docs/performance.md"
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 # What 1B's shape needs while both programs read it, and its file.
 BIG_MEMORY, BIG_DISK = 8e9, 4e9
 SHAPES = {"": "SmolLM2-135M", "1b": "1B shape"}
@@ -195,11 +194,7 @@ def write(r, folder, page):
     for name, (title, svg) in plots(r).items():
         (folder / name).write_text(svg)
         lines += ["", f"![{title}]({os.path.relpath(folder / name, page.parent)})"]
-    block = "\n".join([BEGIN, *lines, END])
-    text = page.read_text() if page.exists() else f"{BEGIN}\n{END}\n"
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        fail(f"{page}: expected the lines {BEGIN} and {END}, each once")
-    page.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: block, text, flags=re.DOTALL))
+    put_between(page, "peers", lines)
 
 
 def arguments():

@@ -5,14 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from bench_common import ROOT, fail
-
-BEGIN, END = "<!-- gpu: begin -->", "<!-- gpu: end -->"
+from bench_common import ROOT, fail, put_between
 
 
 def peaks(report):
-    rows = [(p["peak"], p.get("instruction", ""), p["per_s"][0]["rate"]["median"] / 1e9, p["unit"]) for p in report["peaks"]]
-    return "; ".join(f"{name} {rate:.0f} {'GB/s' if unit == 'bytes' else 'GFLOP/s'}" for name, _, rate, unit in rows)
+    return "; ".join(f"{p['peak']} {p['per_s'][0]['rate']['median'] / 1e9:.0f} {'GB/s' if p['unit'] == 'bytes' else 'GFLOP/s'}"
+                     for p in report["peaks"])
 
 
 def row(report, job):
@@ -41,15 +39,10 @@ def main():
     lines += [f"Peaks: {peaks(r)}." for r in reports if "model" not in r]
     lines += ["", "| model | what | tokens/s | reached | share | memory, GiB |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [row(r, j) for r in reports if "model" in r for j in r["jobs"]]
-    text = "\n".join(lines) + "\n"
-    if "--write" not in sys.argv:
-        print(text, end="")
-        return
-    page = ROOT / "docs/performance.md"
-    whole = page.read_text()
-    if BEGIN not in whole or END not in whole:
-        fail(f"{page}: no {BEGIN} and {END}")
-    page.write_text(whole[: whole.index(BEGIN) + len(BEGIN)] + "\n" + text + whole[whole.index(END):])
+    if "--write" in sys.argv:
+        put_between(ROOT / "docs/performance.md", "gpu", lines)
+    else:
+        print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ std::variant<ParamArena, PackedWeights> load(const WeightSource& source, const L
 
 }  // namespace
 
-bool WeightForm::in_blocks() const { return std::ranges::any_of(packed, is_quantised); }
-
 std::optional<DType> parse_packed_type(const std::string& word) {
   if (word.empty() || word == "keep") return std::nullopt;
   const DType type = parse_block_type(word, "--weights (keep, bf16 or a type of blocks)");
@@ -46,6 +44,11 @@ WeightForm form_of_stored(const WeightSource& source, const LlamaConfig& config,
   const bool as_bf16 = plain == DType::bf16 || (plain == DType::f32 && all_bf16);
   if (!blocks && !as_bf16) return {.plain = plain};
   return {packed_types(source, config, part, std::nullopt, plain), plain};
+}
+
+WeightForm form_on_device(WeightForm form, const std::string& word, DType plain) {
+  if (std::ranges::any_of(form.packed, is_quantised)) return form;
+  return {.plain = word == "bf16" ? DType::bf16 : plain};
 }
 
 int64_t weight_bytes(const LlamaConfig& config, const ModelPart& part, const WeightForm& form) {

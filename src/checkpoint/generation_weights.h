@@ -17,9 +17,6 @@ struct WeightForm {
   /// Of each parameter of the part, where matrices are packed; empty: they lie in an arena of `plain`.
   std::vector<DType> packed;
   DType plain = DType::bf16;
-
-  /// Whether any matrix is kept as blocks of few bits.
-  [[nodiscard]] bool in_blocks() const;
 };
 
 /// What --weights says of matrices: a type that is packed ("bf16", "q4_0", ...), or nothing for "keep" and "". Throws UsageError
@@ -31,6 +28,10 @@ std::optional<DType> parse_packed_type(const std::string& word);
 /// Otherwise an arena.
 WeightForm form_of_stored(const WeightSource& source, const LlamaConfig& config,
                           const ModelPart& part, DType plain);
+
+/// The form on a GPU, where without blocks nothing is won by laying matrices out: they are then plain, of `plain`, or of bf16 where
+/// --weights, `word`, says so.
+WeightForm form_on_device(WeightForm form, const std::string& word, DType plain);
 
 /// Bytes that such weights take.
 int64_t weight_bytes(const LlamaConfig& config, const ModelPart& part, const WeightForm& form);

@@ -28,9 +28,7 @@ ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& con
   ModelForm form = form_for_generation(source, config, weights, dtype);
   if (device == nullptr) return form;
   form.compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
-  // Without blocks nothing is won by laying matrices out.
-  if (!form.weights.in_blocks())
-    form.weights = {.plain = weights == "bf16" ? DType::bf16 : form.compute};
+  form.weights = form_on_device(std::move(form.weights), weights, form.compute);
   form.cache = cache_type(cache, form.compute);
   require(form.cache != DType::i8, "--cache_dtype int8 is for processors only; try: bf16");
   return form;

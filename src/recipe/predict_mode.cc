@@ -114,8 +114,7 @@ WeightForm weight_form(const RecipeSettings& s, const WeightSource& source,
       word.empty() || word == "keep"
           ? form_of_stored(source, config, part, plain)
           : WeightForm{packed_types(source, config, part, parse_packed_type(word), plain), plain};
-  if (s.gpu && !form.in_blocks()) form = {.plain = word == "bf16" ? DType::bf16 : plain};
-  return form;
+  return s.gpu ? form_on_device(std::move(form), word, plain) : form;
 }
 
 /// Prompt and continuation as text, of each prompt.

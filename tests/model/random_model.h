@@ -24,6 +24,17 @@ inline LlamaConfig odd_config(bool tied) {
   return c;
 }
 
+/// Whose matrices blocks of 32 divide.
+inline LlamaConfig block_config(bool tied) {
+  LlamaConfig c = odd_config(tied);
+  c.hidden_size = 64;
+  c.intermediate_size = 96;
+  c.num_attention_heads = 8;
+  c.num_key_value_heads = 2;
+  c.head_dim = 12;
+  return c;
+}
+
 /// Weights large enough for logits that differ and gradients that do not vanish.
 inline ParamArena random_weights(const LlamaConfig& config, DType dtype, ThreadPool& pool) {
   ParamArena exact(config, DType::f32);

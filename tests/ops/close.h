@@ -24,4 +24,16 @@ inline void expect_close(const std::string& name, ConstView a, ConstView b, doub
   EXPECT_LE(worst, relative * largest) << name;
 }
 
+/// |a - b| / |b|, as vectors of all their elements.
+inline double relative_distance(ConstView a, ConstView b) {
+  double squares = 0, size = 0;
+  for (int64_t r = 0; r < b.rows; ++r) {
+    for (int64_t c = 0; c < b.cols; ++c) {
+      squares += std::pow(static_cast<double>(number_at(a, r, c) - number_at(b, r, c)), 2);
+      size += std::pow(static_cast<double>(number_at(b, r, c)), 2);
+    }
+  }
+  return std::sqrt(squares / size);
+}
+
 }  // namespace cria::ops

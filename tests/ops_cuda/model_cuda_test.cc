@@ -86,13 +86,7 @@ TEST_P(ModelOnDevice, TrainsInBf16CloserToTheProcessorThanRoundingIs) {
   const Result cpu = train(mode, rounded, {&batch_}, here());
   const Result gpu = train(mode, rounded, {&batch_}, ops::on_device());
   const auto distance = [](const Result& a, const Result& b) {
-    double sum = 0, size = 0;
-    const auto x = a.grads.all().row<float>(0), y = b.grads.all().row<float>(0);
-    for (size_t i = 0; i < x.size(); ++i) {
-      sum += std::pow(static_cast<double>(x[i] - y[i]), 2);
-      size += std::pow(static_cast<double>(y[i]), 2);
-    }
-    return std::sqrt(sum / size);
+    return ops::relative_distance(a.grads.all(), b.grads.all());
   };
   const double rounding = distance(cpu, exact), apart = distance(gpu, cpu),
                wrong = distance(gpu, exact);
@@ -158,15 +152,6 @@ class PackedModelOnDevice : public ::testing::TestWithParam<DType> {
       there_.put_rows(i, 0, bytes);
     }
   }
-  static LlamaConfig blocks_of_32() {
-    LlamaConfig c = odd_config(false);
-    c.hidden_size = 64;
-    c.intermediate_size = 96;
-    c.num_attention_heads = 8;
-    c.num_key_value_heads = 2;
-    c.head_dim = 12;
-    return c;
-  }
   std::vector<DType> types() const {
     std::vector<DType> all;
     for (const Param& p : exact_.params()) all.push_back(p.is_norm() ? DType::f32 : GetParam());
@@ -185,16 +170,7 @@ class PackedModelOnDevice : public ::testing::TestWithParam<DType> {
                    all.view().row_range(1 + i, 1));
     return all.copy_to(nullptr);
   }
-  static double apart(const Tensor& a, const Tensor& b) {
-    double squares = 0, size = 0;
-    for (size_t i = 0; i < a.span<float>().size(); ++i) {
-      squares += std::pow(static_cast<double>(a.span<float>()[i] - b.span<float>()[i]), 2);
-      size += std::pow(static_cast<double>(b.span<float>()[i]), 2);
-    }
-    return std::sqrt(squares / size);
-  }
-
-  LlamaConfig config_ = blocks_of_32();
+  LlamaConfig config_ = block_config(false);
   ParamArena exact_ = random_weights(config_, DType::f32, ops::pool());
   std::vector<DType> types_ = types();
   PackedWeights here_{config_, types_};
@@ -211,16 +187,17 @@ INSTANTIATE_TEST_SUITE_P(Types, PackedModelOnDevice,
 TEST_P(PackedModelOnDevice, AnswersAShortPromptAsTheProcessor) {
   const Tensor there = logits(20, 3, ops::on_device(), there_),
                expected = logits(20, 3, here(), here_);
-  EXPECT_LT(apart(there, expected), 1e-3);
-  EXPECT_GT(apart(expected, logits(20, 3, here(), config_, plain_)), 3e-3);
+  EXPECT_LT(ops::relative_distance(there, expected), 1e-3);
+  EXPECT_GT(ops::relative_distance(expected, logits(20, 3, here(), config_, plain_)), 3e-3);
 }
 
 // A long one is multiplied with what the blocks stand for; only the head's single row is rounded, by 0.6 % of what it has.
 TEST_P(PackedModelOnDevice, ReadsALongPromptAsPlainWeightsDo) {
   const Tensor there = logits(60, 0, ops::on_device(), there_),
                plain = logits(60, 0, here(), config_, plain_);
-  EXPECT_LT(apart(there, plain), 0.01);
-  EXPECT_GT(apart(logits(60, 0, here(), here_), plain), apart(there, plain));
+  const double apart = ops::relative_distance(there, plain);
+  EXPECT_LT(apart, 0.01);
+  EXPECT_GT(ops::relative_distance(logits(60, 0, here(), here_), plain), apart);
 }
 
 }  // namespace
