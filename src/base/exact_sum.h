@@ -12,6 +12,10 @@ namespace cria {
 /// each summed a part add their limbs as integers and get the same bits however the parts were cut.
 class ExactSum {
  public:
+  static constexpr int kDigits = 68;  // the last one is for carries and holds the sign
+  static constexpr int kNan = kDigits, kPlusInfinity = kDigits + 1, kMinusInfinity = kDigits + 2;
+  static constexpr int kLimbs = kDigits + 3;  // counts of what is no number stand behind the digits
+
   /// Constant time. NaN and infinities are counted beside the sum.
   void add(double x);
   void merge(const ExactSum& other);
@@ -25,12 +29,9 @@ class ExactSum {
   double value() const;
 
  private:
-  static constexpr int kDigits = 68;  // the last one is for carries and holds the sign
-  static constexpr int kNan = kDigits, kPlusInfinity = kDigits + 1, kMinusInfinity = kDigits + 2;
-
   void normalise();
 
-  std::array<int64_t, kDigits + 3> limbs_{};
+  std::array<int64_t, kLimbs> limbs_{};
   int64_t pending_ = 0;  // every digit's size is below (pending_ + 1) * 2^33
 };
 

@@ -16,8 +16,8 @@ struct Sequence {
   size_t prompt;
   KvCache cache;
   Sampler sampler;
-  std::vector<int32_t> seen;  // prompt and new tokens
-  int64_t limit;              // new tokens at most
+  int32_t last;   // token
+  int64_t limit;  // new tokens at most
   Generated result;
 };
 
@@ -43,15 +43,13 @@ class Run {
     auto sequence = std::make_unique<Sequence>(Sequence{
         prompt,
         KvCache(decoder_.local(), settings_.cache.value_or(settings_.compute), decoder_.memory()),
-        Sampler(settings_.sampling, settings_.eos_ids),
-        ids,
+        Sampler(settings_.sampling, settings_.eos_ids, ids),
+        ids.back(),
         limit,
         {}});
     Tensor logits(DType::f32, 1, decoder_.config().vocab_size, decoder_.memory());
     decoder_.prefill(ids, sequence->cache, logits);
-    int32_t token = choose(*sequence, row(logits, 0));
-    agree({&token, 1});
-    take(*sequence, token);
+    take(*sequence, choose({&sequence, 1}, logits).front());
     if (running(*sequence)) {
       active_.push_back(std::move(sequence));
     } else {
@@ -65,15 +63,12 @@ class Run {
       std::vector<int32_t> last;
       std::vector<KvCache*> caches;
       for (const auto& s : active_) {
-        last.push_back(s->seen.back());
+        last.push_back(s->last);
         caches.push_back(&s->cache);
       }
       const auto rows = std::ssize(active_);
       decoder_.step(last, caches, logits.view().row_range(0, rows));
-      std::vector<int32_t>& next = last;
-      for (int64_t r = 0; r < rows; ++r)
-        next[static_cast<size_t>(r)] = choose(*active_[static_cast<size_t>(r)], row(logits, r));
-      agree(next);
+      const std::vector<int32_t> next = choose(active_, logits.view().row_range(0, rows));
       for (size_t r = 0; r < next.size(); ++r) take(*active_[r], next[r]);
       const auto done = std::stable_partition(active_.begin(), active_.end(),
                                               [&](const auto& s) { return running(*s); });
@@ -88,20 +83,23 @@ class Run {
   }
 
  private:
-  /// A row of logits that the host may read and change, until the next one is asked for.
-  [[nodiscard]] std::span<float> row(Tensor& logits, int64_t r) {
-    const View view = logits.view();
-    if (logits.memory() == nullptr) return view.row<float>(r);
-    row_.resize(static_cast<size_t>(view.cols));
-    logits.memory()->read(row_.data(), view.at(r, 0), row_.size() * sizeof(float));
-    return row_;
-  }
-  [[nodiscard]] int32_t choose(Sequence& s, std::span<float> logits) const {
+  /// Each sequence's next token, from its row of logits, which are used up.
+  [[nodiscard]] std::vector<int32_t> choose(std::span<const std::unique_ptr<Sequence>> sequences,
+                                            View logits) const {
     const Groups* const groups = settings_.groups;
-    const bool decides = groups == nullptr || groups->grid.tp_index() == 0;
-    return decides && decoder_.has_head()
-               ? s.sampler.choose(logits, s.seen, std::ssize(s.result.ids))
-               : 0;
+    std::vector<int32_t> next(sequences.size());
+    if (decoder_.has_head() && (groups == nullptr || groups->grid.tp_index() == 0)) {
+      std::vector<ops::TokenRule> rules;
+      for (const auto& s : sequences) rules.push_back(s->sampler.next(std::ssize(s->result.ids)));
+      ops::next_tokens(logits, rules, next, decoder_.exec());
+      if (std::find(next.begin(), next.end(), ops::kNoToken) != next.end()) {
+        throw Error(
+            ExitCode::numbers,
+            "generate: the model's logits are not numbers; try: --dtype fp32, or other weights");
+      }
+    }
+    agree(next);
+    return next;
   }
   /// Ranks on unlike processors may differ in a logit's last bit, and only the last stage's have any: what one of them chose holds for
   /// all.
@@ -114,7 +112,8 @@ class Run {
   }
   void take(Sequence& s, int32_t token) {
     s.result.ids.push_back(token);
-    s.seen.push_back(token);
+    s.last = token;
+    s.sampler.see(token);
     s.result.ended = std::find(settings_.eos_ids.begin(), settings_.eos_ids.end(), token) !=
                      settings_.eos_ids.end();
     if (on_token_) on_token_(s.prompt, token);
@@ -127,7 +126,6 @@ class Run {
   Decoder& decoder_;
   const TokenCall& on_token_;
   std::vector<std::unique_ptr<Sequence>> active_, finished_;
-  std::vector<float> row_;  // of logits that lie on a device
 };
 
 }  // namespace

@@ -218,6 +218,7 @@ Decoder::Decoder(Decoder&&) noexcept = default;
 const LlamaConfig& Decoder::local() const { return impl_->local; }
 const LlamaConfig& Decoder::config() const { return impl_->config; }
 Memory* Decoder::memory() const { return impl_->exec.device; }
+const ops::Exec& Decoder::exec() const { return impl_->exec; }
 bool Decoder::has_head() const { return impl_->runs.back().head; }
 
 void Decoder::prefill(std::span<const int32_t> ids, KvCache& cache, View logits) {

@@ -112,6 +112,8 @@ class Decoder {
 
   /// Where caches and logits lie; null: in the host's memory.
   [[nodiscard]] Memory* memory() const;
+  /// Where and how it computes.
+  [[nodiscard]] const ops::Exec& exec() const;
   /// Whether this rank gets logits. On others they are left as they are.
   [[nodiscard]] bool has_head() const;
   /// Appends a prompt (or a part of one) to its cache; logits [1, vocab] f32 after its last token, or an empty View.

@@ -2,6 +2,7 @@
 #include "ops/adamw.h"
 
 #include <cmath>
+#include <vector>
 
 #include "ops/adamw_kernels.h"
 #include "ops/adamw_ref.h"
@@ -50,26 +51,17 @@ bool all_contiguous(const AdamWParam& p) {
 }
 
 AdamWParam flattened(const AdamWParam& p) {
-  return {ops::flattened(p.weight), ops::flattened(p.low), ops::flattened(p.master),
-          ops::flattened(p.grad),   ops::flattened(p.m),   ops::flattened(p.v)};
+  return {ops::flattened(p.weight),
+          ops::flattened(p.low),
+          ops::flattened(p.master),
+          ops::flattened(p.grad),
+          ops::flattened(p.m),
+          ops::flattened(p.v),
+          p.decays};
 }
 
-void check_halves(std::string_view op, ConstView f32, ConstView weight, ConstView low) {
-  require_dtype(op, "f32", f32, DType::f32);
-  require_dtype(op, "weight", weight, DType::bf16);
-  require_dtype(op, "low", low, DType::i16);
-  require_shape(op, "weight", weight, f32.rows, f32.cols);
-  require_shape(op, "low", low, f32.rows, f32.cols);
-}
-
-}  // namespace
-
-void adamw(const AdamWParam& param, const AdamWStep& step, const Exec& exec) {
-  check_param(param);
-  const AdamWFactors factors = factors_of(step);
-  if (exec.reference) return adamw_ref(param, step);
-  const AdamWParam p = all_contiguous(param) ? flattened(param) : param;
-  if (exec.device != nullptr) return exec.device->adamw(p, factors);
+void step_on_threads(const AdamWParam& p, AdamWFactors factors, const Exec& exec) {
+  if (!p.decays) factors.weight_decay = 0;
   const Pieces pieces(p.weight.rows, p.weight.cols);
   const auto& kernels = adamw_kernels();
   exec.pool.parallel_for(pieces.count(), [&](int64_t i) {
@@ -83,6 +75,34 @@ void adamw(const AdamWParam& param, const AdamWStep& step, const Exec& exec) {
                    factors);
     });
   });
+}
+
+void check_halves(std::string_view op, ConstView f32, ConstView weight, ConstView low) {
+  require_dtype(op, "f32", f32, DType::f32);
+  require_dtype(op, "weight", weight, DType::bf16);
+  require_dtype(op, "low", low, DType::i16);
+  require_shape(op, "weight", weight, f32.rows, f32.cols);
+  require_shape(op, "low", low, f32.rows, f32.cols);
+}
+
+}  // namespace
+
+void adamw(std::span<const AdamWParam> params, const AdamWStep& step, const Exec& exec) {
+  const AdamWFactors factors = factors_of(step);
+  std::vector<AdamWParam> flat;
+  flat.reserve(params.size());
+  for (const AdamWParam& p : params) {
+    check_param(p);
+    flat.push_back(all_contiguous(p) ? flattened(p) : p);
+  }
+  if (exec.device != nullptr) return exec.device->adamw(flat, factors);
+  for (const AdamWParam& p : flat) {
+    if (exec.reference) {
+      adamw_ref(p, step);
+    } else {
+      step_on_threads(p, factors, exec);
+    }
+  }
 }
 
 void split_master(ConstView f32, View weight, View low, const Exec& exec) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "ops/exec.h"
 #include "tensor/tensor.h"
@@ -10,7 +11,7 @@ namespace cria::ops {
 
 struct AdamWStep {
   float lr = 0, beta1 = 0.9f, beta2 = 0.999f, eps = 1e-8f;
-  float weight_decay = 0;       // 0 for parameters that are not decayed
+  float weight_decay = 0;       // of parameters that decay
   bool bias_correction = true;  // false: the recipe's FP32StateAdamWeightDecay
   int64_t step = 1;             // this step's number, from 1; used by bias correction only
   float grad_scale = 1;         // multiplies every gradient: unscaling and clipping in one factor
@@ -27,14 +28,18 @@ struct AdamWParam {
   View weight, low, master;
   ConstView grad;
   View m, v;
+  bool decays = true;
 };
 
 ///   g = grad * grad_scale;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
 ///   with bias correction: m' = m / (1 - b1^step), v' = v / (1 - b2^step); otherwise m' = m, v' = v
 ///   w = w - lr * (m' / (sqrt(v') + eps) + weight_decay * w)
-/// Elementwise in f32, the corrections in double. Throws UsageError when shapes or dtypes disagree.
+/// for every parameter. Elementwise in f32, the corrections in double. Throws UsageError when shapes or dtypes disagree.
 /// Source: Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2.
-void adamw(const AdamWParam& param, const AdamWStep& step, const Exec& exec);
+void adamw(std::span<const AdamWParam> params, const AdamWStep& step, const Exec& exec);
+inline void adamw(const AdamWParam& param, const AdamWStep& step, const Exec& exec) {
+  adamw(std::span(&param, 1), step, exec);
+}
 
 /// The exact master of a bf16 weight: the f32 is rounded half up in magnitude to bf16 and the
 /// signed difference of the bit patterns, which always fits in 16 bits, is kept beside it. Every

@@ -1,4 +1,6 @@
-// AdamW and the two halves of an exact master: one element a thread, all of a step in one pass over memory.
+// AdamW for all parameters at once, and the two halves of an exact master: all of a step in one pass over memory.
+#include <vector>
+
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -6,6 +8,7 @@ namespace cria::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int64_t kSpan = int64_t{4} * 8 * kThreads;  // elements of a block
 
 __device__ inline float join_halves(uint16_t upper, int16_t low) {
   return __uint_as_float((static_cast<uint32_t>(upper) << 16) +
@@ -18,45 +21,101 @@ __device__ inline void split_halves(float value, uint16_t& upper, int16_t& low) 
   low = static_cast<int16_t>(bits - (rounded_up << 16));
 }
 
-/// One parameter; `low` and `master` null where it has none.
+/// One parameter; `low` and `master` without data where it has none.
 struct Param {
-  Rows weight;
-  int16_t* low;
-  float* master;
-  const float* grad;
-  float *m, *v;
-  int64_t low_stride, master_stride, grad_stride, m_stride, v_stride;
+  Rows weight, low, master;
+  ConstRows grad;
+  Rows m, v;
+  int64_t cols, blocks_in_row;
+  int64_t first_block;
+  float weight_decay;
 };
 
+/// Eight 16-bit patterns.
+template <class Void>
+__device__ inline void load8_bits(const BasicRows<Void>& r, int64_t row, int64_t col, int64_t cols,
+                                  uint16_t (&x)[8]) {
+  const auto* const from = static_cast<const uint16_t*>(r.data) + row * r.stride + col;
+  if (!r.wide || col + 8 > cols) {
+    for (int i = 0; i < 8; ++i) x[i] = col + i < cols ? from[i] : 0;
+    return;
+  }
+  const uint4 all = *reinterpret_cast<const uint4*>(from);
+  const uint32_t pairs[4] = {all.x, all.y, all.z, all.w};
+  for (int i = 0; i < 8; ++i) x[i] = static_cast<uint16_t>(pairs[i / 2] >> 16 * (i % 2));
+}
+__device__ inline void store8_bits(const Rows& r, int64_t row, int64_t col, int64_t cols,
+                                   const uint16_t (&x)[8]) {
+  auto* const to = static_cast<uint16_t*>(r.data) + row * r.stride + col;
+  if (!r.wide || col + 8 > cols) {
+    for (int i = 0; i < 8; ++i) {
+      if (col + i < cols) to[i] = x[i];
+    }
+    return;
+  }
+  uint32_t pairs[4];
+  for (int i = 0; i < 4; ++i)
+    pairs[i] = static_cast<uint32_t>(x[2 * i]) | static_cast<uint32_t>(x[2 * i + 1]) << 16;
+  *reinterpret_cast<uint4*>(to) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+/// The weights' f32 values, wherever they are kept.
+__device__ inline void load_weights(const Param& p, int64_t row, int64_t col, float (&w)[8]) {
+  if (p.low.data == nullptr) {
+    load8(p.master.data != nullptr ? p.master : p.weight, row, col, p.cols, w);
+    return;
+  }
+  uint16_t upper[8], low[8];
+  load8_bits(p.weight, row, col, p.cols, upper);
+  load8_bits(p.low, row, col, p.cols, low);
+  for (int i = 0; i < 8; ++i) w[i] = join_halves(upper[i], static_cast<int16_t>(low[i]));
+}
+__device__ inline void store_weights(const Param& p, int64_t row, int64_t col,
+                                     const float (&w)[8]) {
+  if (p.low.data == nullptr) {
+    if (p.master.data != nullptr) store8(p.master, row, col, p.cols, w);
+    store8(p.weight, row, col, p.cols, w);
+    return;
+  }
+  uint16_t upper[8], low[8];
+  for (int i = 0; i < 8; ++i) {
+    int16_t rest;
+    split_halves(w[i], upper[i], rest);
+    low[i] = static_cast<uint16_t>(rest);
+  }
+  store8_bits(p.weight, row, col, p.cols, upper);
+  store8_bits(p.low, row, col, p.cols, low);
+}
+
+// A block for kSpan elements of a row of one of the parameters, which are ordered by their first blocks.
 __global__ void __launch_bounds__(kThreads)
-    step(Param p, ops::AdamWFactors f, int64_t rows, int64_t cols) {
-  const int64_t c = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (c >= cols) return;
-  for (int64_t r = blockIdx.y; r < rows; r += gridDim.y) {
-    const int64_t at = r * p.weight.stride + c;
-    auto* const halves = static_cast<uint16_t*>(p.weight.data);
-    int16_t* const low = p.low + r * p.low_stride + c;
-    float* const master = p.master + r * p.master_stride + c;
-    float w;
-    if (p.low != nullptr) {
-      w = join_halves(halves[at], *low);
-    } else {
-      w = p.master != nullptr ? *master : load_one(p.weight.data, p.weight.type, at);
+    step(const Param* params, int count, ops::AdamWFactors f) {
+  const auto block = static_cast<int64_t>(blockIdx.x);
+  int first = 0, end = count;  // the parameter lies in [first, end)
+  while (end - first > 1) {
+    const int middle = (first + end) / 2;
+    (params[middle].first_block <= block ? first : end) = middle;
+  }
+  const Param& p = params[first];
+  const int64_t row = (block - p.first_block) / p.blocks_in_row;
+  const int64_t begin = (block - p.first_block) % p.blocks_in_row * kSpan;
+  const int64_t stop = begin + kSpan < p.cols ? begin + kSpan : p.cols;
+  for (int64_t c = begin + threadIdx.x * 8; c < stop; c += kThreads * 8) {
+    float w[8], g[8], m[8], v[8];
+    load_weights(p, row, c, w);
+    load8(p.grad, row, c, p.cols, g);
+    load8(p.m, row, c, p.cols, m);
+    load8(p.v, row, c, p.cols, v);
+    for (int i = 0; i < 8; ++i) {
+      g[i] *= f.grad_scale;
+      m[i] = f.beta1 * m[i] + (1.0f - f.beta1) * g[i];
+      v[i] = f.beta2 * v[i] + (1.0f - f.beta2) * g[i] * g[i];
+      const float change = m[i] * f.m_scale / (sqrtf(v[i]) * f.root_v_scale + f.eps);
+      w[i] -= f.lr * (change + p.weight_decay * w[i]);
     }
-    const float g = p.grad[r * p.grad_stride + c] * f.grad_scale;
-    float* const m_at = p.m + r * p.m_stride + c;
-    float* const v_at = p.v + r * p.v_stride + c;
-    const float m = f.beta1 * *m_at + (1.0f - f.beta1) * g;
-    const float v = f.beta2 * *v_at + (1.0f - f.beta2) * g * g;
-    *m_at = m;
-    *v_at = v;
-    w -= f.lr * (m * f.m_scale / (sqrtf(v) * f.root_v_scale + f.eps) + f.weight_decay * w);
-    if (p.low != nullptr) {
-      split_halves(w, halves[at], *low);
-    } else {
-      if (p.master != nullptr) *master = w;
-      store_one(p.weight.data, p.weight.type, at, w);
-    }
+    store8(p.m, row, c, p.cols, m);
+    store8(p.v, row, c, p.cols, v);
+    store_weights(p, row, c, w);
   }
 }
 
@@ -82,20 +141,20 @@ dim3 grid_of(ConstView v) { return {blocks_for(v.cols, kThreads), grid_rows(v.ro
 
 }  // namespace
 
-void adamw(Stream& stream, const ops::AdamWParam& p, const ops::AdamWFactors& factors) {
-  const Param param{rows_of(p.weight),
-                    static_cast<int16_t*>(p.low.data),
-                    static_cast<float*>(p.master.data),
-                    static_cast<const float*>(p.grad.data),
-                    static_cast<float*>(p.m.data),
-                    static_cast<float*>(p.v.data),
-                    p.low.stride,
-                    p.master.stride,
-                    p.grad.stride,
-                    p.m.stride,
-                    p.v.stride};
-  launch(step, grid_of(p.weight), kThreads, 0, stream.handle(), param, factors, p.weight.rows,
-         p.weight.cols);
+void adamw(Stream& stream, std::span<const ops::AdamWParam> params,
+           const ops::AdamWFactors& factors) {
+  std::vector<Param> table;
+  int64_t blocks = 0;
+  for (const ops::AdamWParam& p : params) {
+    if (p.weight.elements() == 0) continue;
+    const int64_t blocks_in_row = blocks_for(p.weight.cols, kSpan);
+    table.push_back({rows_of(p.weight), rows_of(p.low), rows_of(p.master), rows_of(p.grad),
+                     rows_of(p.m), rows_of(p.v), p.weight.cols, blocks_in_row, blocks,
+                     p.decays ? factors.weight_decay : 0.0f});
+    blocks += p.weight.rows * blocks_in_row;
+  }
+  launch(step, static_cast<unsigned>(blocks), kThreads, 0, stream.handle(),
+         stream.upload<Param>(table), static_cast<int>(table.size()), factors);
 }
 
 void split_master(Stream& stream, ConstView f32, View weight, View low) {

@@ -41,6 +41,7 @@ void adamw_ref(const AdamWParam& p, const AdamWStep& s) {
   const auto number = static_cast<double>(s.step);
   const double m_scale = s.bias_correction ? 1 / (1 - std::pow(b1, number)) : 1;
   const double v_scale = s.bias_correction ? 1 / (1 - std::pow(b2, number)) : 1;
+  const double decay = p.decays ? s.weight_decay : 0;
   for (int64_t r = 0; r < p.weight.rows; ++r) {
     for (int64_t c = 0; c < p.weight.cols; ++c) {
       const double g = get(p.grad, r, c) * s.grad_scale;
@@ -50,7 +51,7 @@ void adamw_ref(const AdamWParam& p, const AdamWStep& s) {
       set(p.m, r, c, m);
       set(p.v, r, c, v);
       const double step = m * m_scale / (std::sqrt(v * v_scale) + s.eps);
-      set_weight(p, r, c, w - s.lr * (step + s.weight_decay * w));
+      set_weight(p, r, c, w - s.lr * (step + decay * w));
     }
   }
 }

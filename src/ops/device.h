@@ -6,10 +6,12 @@
 #include <span>
 #include <string>
 
+#include "base/exact_sum.h"
 #include "ops/adamw.h"
 #include "ops/attention.h"
 #include "ops/gemm.h"
 #include "ops/linear_cross_entropy.h"
+#include "ops/next_token.h"
 #include "ops/packed.h"
 #include "ops/rope.h"
 #include "tensor/row_memory.h"
@@ -21,7 +23,7 @@ struct AdamWFactors;
 
 /// Ops run one after another, in the order of the calls, and a call returns before its op has run: matrices (Views) lie in
 /// this memory. Lists (spans) lie in the host's and are read before the call returns. Results that are numbers of the host
-/// (norms, losses) are there when the call returns, so those calls wait. One thread at a time.
+/// (norms, losses, tokens) are there when the call returns, so those calls wait. One thread at a time.
 ///
 /// The same call gives the same bits on every run on the same kind of device.
 class Device : public RowMemory {
@@ -52,9 +54,9 @@ class Device : public RowMemory {
   virtual void embedding_backward(std::span<const int32_t> tokens, std::span<const int32_t> starts,
                                   std::span<const int32_t> rows, ConstView dout, View dtable) = 0;
 
-  /// The sum of squares of each row of x f32, in f64; sums has x.rows elements.
-  virtual void row_norms(ConstView x, std::span<double> sums) = 0;
-  virtual void adamw(const AdamWParam& param, const AdamWFactors& factors) = 0;
+  /// Adds the sum of squares of each row of each x f32, in f64.
+  virtual void add_squares(std::span<const ConstView> xs, ExactSum& sum) = 0;
+  virtual void adamw(std::span<const AdamWParam> params, const AdamWFactors& factors) = 0;
   virtual void split_master(ConstView f32, View weight, View low) = 0;
   virtual void join_master(ConstView weight, ConstView low, View f32) = 0;
 
@@ -77,6 +79,9 @@ class Device : public RowMemory {
   virtual void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                                     std::span<float> token_loss, const HeadGradients& gradients,
                                     const VocabSplit* split) = 0;
+
+  virtual void next_tokens(View logits, std::span<const TokenRule> rules,
+                           std::span<int32_t> ids) = 0;
 };
 
 }  // namespace cria::ops

@@ -11,17 +11,11 @@
 
 namespace cria::ops {
 
-void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
-  require_dtype("add_squared_norm", "x", x, DType::f32);
+namespace {
+
+void add_rows(ConstView x, ExactSum& sum, const Exec& exec) {
   if (exec.reference) {
     for (const double row : row_norms_ref(x)) sum.add(row);
-    return;
-  }
-  if (x.elements() == 0) return;
-  if (exec.device != nullptr) {
-    std::vector<double> rows(static_cast<size_t>(x.rows));
-    exec.device->row_norms(x, rows);
-    for (const double row : rows) sum.add(row);
     return;
   }
   const Pieces pieces(x.rows, x.cols);
@@ -41,6 +35,15 @@ void add_squared_norm(ConstView x, ExactSum& sum, const Exec& exec) {
     for (int64_t p = 0; p < parts; ++p) row += sums[r * parts + p];
     sum.add(row);
   }
+}
+
+}  // namespace
+
+void add_squared_norm(std::span<const ConstView> xs, ExactSum& sum, const Exec& exec) {
+  for (const ConstView x : xs) require_dtype("add_squared_norm", "x", x, DType::f32);
+  if (exec.device != nullptr) return exec.device->add_squares(xs, sum);
+  for (const ConstView x : xs)
+    if (x.elements() > 0) add_rows(x, sum, exec);
 }
 
 }  // namespace cria::ops

@@ -60,14 +60,16 @@ size_t TrainState::size_bytes() const {
 
 void add_squared_gradients(const TrainState& state, const ParamArena& grads, const RankGrid& grid,
                            ExactSum& sum, ops::Exec& exec) {
+  std::vector<ConstView> mine;
   for (int64_t i = 0; i < std::ssize(grads.params()); ++i) {
     const Param& p = state.m.params()[static_cast<size_t>(i)];
     const Param& held = grads.params()[static_cast<size_t>(i)];
     const bool same_on_tp = held.whole();  // nothing of it was cut for tensor parallelism
     const int copy = p.sharded ? grid.copy_index() : grid.dp_index();
     if (p.copy || (same_on_tp && grid.tp_index() != 0) || copy != 0) continue;
-    ops::add_squared_norm(state.rows_of_state(grads, i), sum, exec);
+    mine.push_back(state.rows_of_state(grads, i));
   }
+  ops::add_squared_norm(mine, sum, exec);
 }
 
 void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerSettings& settings,
@@ -83,17 +85,22 @@ void optimizer_step(TrainState& state, const ParamArena& grads, const OptimizerS
   step.bias_correction = settings.bias_correction;
   step.step = state.step;
   step.grad_scale = static_cast<float>(clip / loss_scale);
+  step.weight_decay = static_cast<float>(settings.weight_decay);
   const std::vector<Param>& params = state.weights.params();
+  std::vector<ops::AdamWParam> all;
+  all.reserve(params.size());
   for (size_t p = 0; p < params.size(); ++p) {
     const auto i = static_cast<int64_t>(p);
-    const bool decays = settings.decay_1d || params[p].decay;
-    step.weight_decay = decays ? static_cast<float>(settings.weight_decay) : 0.0f;
-    ops::AdamWParam param{state.rows_of_state(state.weights, i), {},         {},
-                          state.rows_of_state(grads, i),         state.m[i], state.v[i]};
+    ops::AdamWParam param{.weight = state.rows_of_state(state.weights, i),
+                          .grad = state.rows_of_state(grads, i),
+                          .m = state.m[i],
+                          .v = state.v[i],
+                          .decays = settings.decay_1d || params[p].decay};
     if (state.low) param.low = (*state.low)[i];
     if (state.master) param.master = (*state.master)[i];
-    ops::adamw(param, step, exec);
+    all.push_back(param);
   }
+  ops::adamw(all, step, exec);
 }
 
 }  // namespace cria

@@ -7,9 +7,12 @@
 #include <filesystem>
 
 #include "formats/safetensors.h"
+#include "ops/next_token_ref.h"
 
 namespace cria {
 namespace {
+
+using namespace ops;  // what changes logits
 
 template <class T>
 std::vector<T> tensor(const TensorReader& file, const std::string& name) {
@@ -61,6 +64,31 @@ TEST(Sampling, repetitionPenaltyIsPyTorchs) {
 }
 TEST(Sampling, allTogetherInTheRecipesOrderArePyTorchs) {
   expect_processed("rep1.1_temp0.6_topk50_topp0.8", 1.1, 0.6, 50, 0.8);
+}
+
+// numpy.random.RandomState(7).random_sample(3)
+TEST(Sampling, drawsAreNumpys) {
+  SamplingSettings settings;
+  settings.do_sample = true;
+  settings.seed = 7;
+  Sampler sampler(settings, {}, {});
+  for (const double want : {0.07630828937395717, 0.7799187922401146, 0.4384092314408935})
+    EXPECT_EQ(sampler.next(0).uniform, want);
+}
+
+TEST(Sampling, seenIdsArePenalisedOnceAndEndsWait) {
+  SamplingSettings settings;
+  settings.repetition_penalty = 1.2;
+  settings.min_new_tokens = 2;
+  const std::vector<int32_t> prompt = {9, 2, 9}, eos = {1};
+  Sampler sampler(settings, eos, prompt);
+  sampler.see(5);
+  sampler.see(2);
+  const TokenRule rule = sampler.next(1);
+  EXPECT_EQ(std::vector<int32_t>(rule.penalised.begin(), rule.penalised.end()),
+            (std::vector<int32_t>{2, 5, 9}));
+  EXPECT_EQ(rule.forbidden.size(), 1u);
+  EXPECT_TRUE(sampler.next(2).forbidden.empty());
 }
 
 }  // namespace

@@ -154,6 +154,22 @@ TEST(AdamW, WithoutAMasterASmallStepIsLost) {
   for (int64_t c = 0; c < 50; ++c) EXPECT_EQ(number_at(p.weight, 0, c), 1);
 }
 
+TEST(AdamW, OfSeveralParametersOnlyThoseThatDecayDo) {
+  for (const Exec& exec : {fast(), reference()}) {
+    Param decaying(Kind::f32, 1, 50), staying(Kind::f32, 3, 7), alone(Kind::f32, 3, 7);
+    AdamWStep step = some_step();
+    step.weight_decay = 0.5f;
+    std::vector<AdamWParam> params = {decaying.views(), staying.views()};
+    params[1].decays = false;
+    const float before = number_at(decaying.weight, 0, 0);
+    adamw(params, step, exec);
+    EXPECT_NE(number_at(decaying.weight, 0, 0), before);
+    step.weight_decay = 0;
+    adamw(alone.views(), step, exec);
+    EXPECT_TRUE(same_bits(staying.weight, alone.weight));
+  }
+}
+
 TEST(AdamW, NanGradientsShow) {
   Param p(Kind::f32, 1, 20);
   set_number(p.grad, 0, 17, std::nanf(""));

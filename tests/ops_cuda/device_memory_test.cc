@@ -1,6 +1,9 @@
 // What the stand-in for the CUDA runtime counts while the model trains.
 #include <gtest/gtest.h>
 
+#include <thread>
+#include <vector>
+
 #include "base/error.h"
 #include "model/llama.h"
 #include "model/random_model.h"
@@ -28,6 +31,29 @@ TEST(ModelOnDeviceMemory, WaitsOnceAStepAndAllocatesNothingLater) {
   step();
   EXPECT_EQ(fake_cuda_allocations(), allocations);
   EXPECT_EQ(fake_cuda_waits(), waits + 1);
+}
+
+// Several pieces there and back, by several threads at once, and a size that ends within a piece.
+TEST(DeviceMemory, MovesLargePiecesOfSeveralThreads) {
+  constexpr size_t kThreads = 3, kFloats = (size_t{9} << 20) / sizeof(float) + 7;
+  std::vector<Tensor> back;
+  for (size_t i = 0; i < kThreads; ++i) back.emplace_back(DType::f32, 1, int64_t{kFloats});
+  std::vector<Tensor> there;
+  for (size_t i = 0; i < kThreads; ++i)
+    there.emplace_back(DType::f32, 1, int64_t{kFloats}, &ops::device());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&, i] {
+      for (const uint64_t seed : {1, 2}) {  // the second finds memory of the first
+        const Tensor sent = ops::random_matrix(DType::f32, 1, int64_t{kFloats}, 10 * seed + i);
+        ops::device().write(there[i].view().data, sent.view().data, sent.size_bytes());
+        back[i].span<float>()[0] = 7;
+        ops::device().read(back[i].view().data, there[i].view().data, sent.size_bytes());
+        EXPECT_TRUE(ops::same_bits(back[i], sent));
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
 }
 
 // One of the errors that a person meets: the model does not fit.

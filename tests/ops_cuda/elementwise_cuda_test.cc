@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "ops/adamw.h"
@@ -113,10 +115,37 @@ TEST(GradNormOnDevice, SumsSquaresInF64) {
     Window x(DType::f32, 5, n, 1);
     There there(x);
     ExactSum sum, expected;
-    add_squared_norm(there, sum, on_device());
-    add_squared_norm(x, expected, reference());
+    add_squared_norm(ConstView(there), sum, on_device());
+    add_squared_norm(x.view(), expected, reference());
     // f64 sums of a few thousand positive numbers.
     EXPECT_NEAR(sum.value(), expected.value(), 1e-13 * expected.value());
+  }
+}
+
+// Rows of one number, whose squares have no rounding, from the smallest to the largest and of several matrices.
+TEST(GradNormOnDevice, AddsRowsWithoutRounding) {
+  Tensor first(DType::f32, 700, 1), second(DType::f32, 40, 1);
+  fill_random(first, 1);
+  fill_random(second, 2);
+  for (int64_t i = 0; i < 700; ++i)
+    first.span<float>()[static_cast<size_t>(i)] *=
+        std::ldexp(1.0f, static_cast<int>(i % 250) - 125);
+  There first_there(first), second_there(second);
+  const std::vector<ConstView> here = {first, second}, there = {first_there, second_there};
+  ExactSum sum, expected;
+  add_squared_norm(there, sum, on_device());
+  add_squared_norm(here, expected, reference());
+  EXPECT_TRUE(std::ranges::equal(sum.limbs(), expected.limbs()));
+  add_squared_norm(std::span<const ConstView>(), sum, on_device());
+  EXPECT_EQ(sum.value(), expected.value());
+
+  for (const float bad : {std::numeric_limits<float>::infinity(), std::nanf("")}) {
+    second.span<float>()[17] = bad;
+    There bad_there(second);
+    ExactSum none;
+    add_squared_norm(ConstView(bad_there), none, on_device());
+    EXPECT_FALSE(std::isfinite(none.value()));
+    EXPECT_EQ(std::isnan(none.value()), std::isnan(bad));
   }
 }
 
@@ -133,6 +162,43 @@ INSTANTIATE_TEST_SUITE_P(Kinds, AdamWOnDevice,
                                          Kind{"F16Master", DType::f16, false, true},
                                          Kind{"Bf16Alone", DType::bf16, false, false}),
                          [](const auto& param) { return std::string(param.param.name); });
+
+// Parameters of many shapes, some longer than a block's share, in one call: each moves as by itself.
+TEST(AdamWOfSeveralOnDevice, StepsAllParametersAtOnce) {
+  struct Shape {
+    int64_t rows, cols;
+    DType dtype;
+    bool decays;
+  };
+  const std::vector<Shape> shapes = {{1, 3, DType::f32, false},     {2, 9001, DType::bf16, true},
+                                     {0, 5, DType::f32, true},      {130, 64, DType::f32, true},
+                                     {1, 8192, DType::bf16, false}, {1, 1, DType::f16, true}};
+  std::vector<Tensor> weights, grads, moments;
+  for (const Shape& s : shapes) {
+    const auto seed = static_cast<uint64_t>(weights.size());
+    weights.push_back(random_matrix(s.dtype, s.rows, s.cols, seed));
+    grads.push_back(random_matrix(DType::f32, s.rows, s.cols, seed + 10));
+    for (int moment = 0; moment < 2; ++moment) moments.emplace_back(DType::f32, s.rows, s.cols);
+  }
+  std::vector<There> w, g, mv;
+  std::vector<AdamWParam> here, there;
+  for (const Tensor& t : weights) w.emplace_back(t);
+  for (const Tensor& t : grads) g.emplace_back(t);
+  for (const Tensor& t : moments) mv.emplace_back(t);
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const bool decays = shapes[i].decays;
+    here.push_back({weights[i], {}, {}, grads[i], moments[2 * i], moments[2 * i + 1], decays});
+    there.push_back({w[i], {}, {}, g[i], mv[2 * i], mv[2 * i + 1], decays});
+  }
+  const AdamWStep step{.lr = 1e-2f, .weight_decay = 0.5f};
+  adamw(there, step, on_device());
+  adamw(here, step, reference());
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const double unit = shapes[i].dtype == DType::f32 ? 1e-6 : unit_of(shapes[i].dtype);
+    expect_close(w[i].back(), weights[i], 0, unit);
+    expect_close(mv[2 * i].back(), moments[2 * i], 1e-6);
+  }
+}
 
 // Ten steps with and without gaps, for each way of keeping a weight.
 TEST_P(AdamWOnDevice, StepsAsTheReference) {

@@ -72,6 +72,39 @@ TEST(Emulation, NoticesTwoWriters) {
   expect_fault([] { shared_array<float>(0, 1)[0] = 1; }, "written without a barrier");
 }
 
+TEST(Emulation, AddsAtomically) {
+  run([] {
+    const auto sum = shared_array<int64_t>(0, 1);
+    const int i = static_cast<int>(threadIdx.x);
+    if (i == 0) sum[0] = 5;
+    __syncthreads();
+    atomic_add(sum, 0, i);
+    __syncthreads();
+    if (sum[0] != 5 + 63 * 64 / 2) throw KernelFault("the sum is wrong");
+  });
+}
+
+TEST(Emulation, NoticesAtomicAdditionsThatOthersDoNotWaitFor) {
+  expect_fault([] { atomic_add(shared_array<int64_t>(0, 1), 0, 1); }, "that is not written");
+  expect_fault(
+      [] {
+        const auto sum = shared_array<int64_t>(0, 1);
+        if (threadIdx.x == 0) sum[0] = 0;
+        __syncthreads();
+        atomic_add(sum, 0, 1);
+        if (threadIdx.x == 5 && sum[0] == 0) throw KernelFault("a number");
+      },
+      "without a barrier");
+  expect_fault(
+      [] {
+        const auto sum = shared_array<int64_t>(0, 1);
+        if (threadIdx.x != 0) return;
+        sum[0] = 0;
+        atomic_add(sum, 0, 1);
+      },
+      "without a barrier");
+}
+
 TEST(Emulation, NoticesMemoryThatNobodyWrote) {
   expect_fault(
       [] {

@@ -3,12 +3,12 @@
 #include "ops/cuda/device.h"
 
 #include <memory>
-#include <mutex>
 
 #include "base/error.h"
 #include "ops/cuda/blas.h"
 #include "ops/cuda/check.h"
 #include "ops/cuda/launchers.h"
+#include "ops/cuda/moves.h"
 
 namespace cria::cuda {
 namespace {
@@ -39,14 +39,15 @@ class CudaDevice : public ops::Device {
     cudaStreamSynchronize(stream_.handle());
     cudaFree(bytes);
   }
-  void write(void* to, const void* host, size_t size) override {
-    move(to, host, size, cudaMemcpyHostToDevice);
-  }
+  void write(void* to, const void* host, size_t size) override { moves_.to_device(to, host, size); }
   void read(void* host, const void* from, size_t size) override {
-    move(host, from, size, cudaMemcpyDeviceToHost);
+    moves_.to_host(host, from, size);
   }
   void copy(void* to, const void* from, size_t size) override {
-    move(to, from, size, cudaMemcpyDeviceToDevice);
+    if (size == 0) return;
+    cuda_check(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, stream_.handle()),
+               "cudaMemcpyAsync");
+    stream_.wait();
   }
   void wait() override { stream_.wait(); }
   [[nodiscard]] std::string name() override {
@@ -104,14 +105,16 @@ class CudaDevice : public ops::Device {
     cuda::embedding_backward(op(), tokens, starts, rows, dout, dtable);
   }
 
-  void row_norms(ConstView x, std::span<double> sums) override {
+  void add_squares(std::span<const ConstView> xs, ExactSum& sum) override {
     Stream& stream = op();
-    auto* const here = stream.scratch<double>(x.rows);
-    cuda::row_norms(stream, x, here);
-    stream.download(here, sums);
+    auto* const limbs = stream.scratch<int64_t>(ExactSum::kLimbs);
+    cuda::add_squares(stream, xs, limbs);
+    ExactSum part;
+    stream.download(limbs, part.limbs());
+    sum.merge(part);
   }
-  void adamw(const ops::AdamWParam& param, const ops::AdamWFactors& factors) override {
-    cuda::adamw(op(), param, factors);
+  void adamw(std::span<const ops::AdamWParam> params, const ops::AdamWFactors& factors) override {
+    cuda::adamw(op(), params, factors);
   }
   void split_master(ConstView f32, View weight, View low) override {
     cuda::split_master(op(), f32, weight, low);
@@ -159,6 +162,14 @@ class CudaDevice : public ops::Device {
     cuda::linear_cross_entropy(op(), blas_, x, w, targets, token_loss, gradients, split);
   }
 
+  void next_tokens(View logits, std::span<const ops::TokenRule> rules,
+                   std::span<int32_t> ids) override {
+    Stream& stream = op();
+    auto* const here = stream.scratch<int32_t>(logits.rows);
+    cuda::next_tokens(stream, logits, rules, here);
+    stream.download(here, ids);
+  }
+
  private:
   [[nodiscard]] int attribute(cudaDeviceAttr which) const {
     int value = 0;
@@ -169,16 +180,10 @@ class CudaDevice : public ops::Device {
     stream_.begin_op();
     return stream_;
   }
-  void move(void* to, const void* from, size_t size, cudaMemcpyKind kind) {
-    if (size == 0) return;
-    const std::lock_guard lock(moving_);
-    cuda_check(cudaMemcpyAsync(to, from, size, kind, stream_.handle()), "cudaMemcpyAsync");
-    stream_.wait();
-  }
 
   int number_;
-  std::mutex moving_;  // weights are read by several threads
   Stream stream_;
+  Moves moves_{number_, stream_.handle()};
   Blas blas_;
 };
 

@@ -35,9 +35,10 @@ void embedding_backward(Stream& stream, std::span<const int32_t> tokens,
                         std::span<const int32_t> starts, std::span<const int32_t> rows,
                         ConstView dout, View dtable);
 
-/// sums: x.rows numbers of the device.
-void row_norms(Stream& stream, ConstView x, double* sums);
-void adamw(Stream& stream, const ops::AdamWParam& param, const ops::AdamWFactors& factors);
+/// limbs: ExactSum::kLimbs numbers of the device, which become those of the sum.
+void add_squares(Stream& stream, std::span<const ConstView> xs, int64_t* limbs);
+void adamw(Stream& stream, std::span<const ops::AdamWParam> params,
+           const ops::AdamWFactors& factors);
 void split_master(Stream& stream, ConstView f32, View weight, View low);
 void join_master(Stream& stream, ConstView weight, ConstView low, View f32);
 
@@ -65,5 +66,9 @@ void attention_cached(Stream& stream, ConstView q, std::span<const ops::CachedSe
 void linear_cross_entropy(Stream& stream, Blas& blas, ConstView x, ConstView w,
                           std::span<const int32_t> targets, std::span<float> token_loss,
                           const ops::HeadGradients& gradients, const ops::VocabSplit* split);
+
+/// tokens: logits.rows numbers of the device.
+void next_tokens(Stream& stream, View logits, std::span<const ops::TokenRule> rules,
+                 int32_t* tokens);
 
 }  // namespace cria::cuda

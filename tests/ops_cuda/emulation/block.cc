@@ -42,6 +42,7 @@ struct Cell {
   int64_t written = -1, read = -1;
 };
 constexpr int kMany = std::numeric_limits<int>::max();
+constexpr int kAtomic = kMany - 1;  // a writer: several threads, by atomic additions
 constexpr size_t kCell = 2;
 
 struct Block {
@@ -232,6 +233,23 @@ std::byte* shared_write(int64_t offset, size_t size) {
           "shared memory written without a barrier after another thread's access, at byte " +
           std::to_string(i * kCell) + ": " + at(running->current));
     c.writer = running->current;
+    c.written = running->epoch;
+  }
+  return running->shared.data() + first;
+}
+
+std::byte* shared_atomic(int64_t offset, size_t size) {
+  in_range(offset, static_cast<int64_t>(size));
+  const auto first = static_cast<size_t>(offset);
+  for (size_t i = first / kCell; i * kCell < first + size; ++i) {
+    Cell& c = cell(i);
+    if (c.writer < 0)
+      throw KernelFault("an atomic addition to shared memory that is not written: " +
+                        at(running->current));
+    if (c.read == running->epoch || (c.written == running->epoch && c.writer != kAtomic))
+      throw KernelFault("an atomic addition without a barrier after another access: " +
+                        at(running->current));
+    c.writer = kAtomic;
     c.written = running->epoch;
   }
   return running->shared.data() + first;

@@ -45,6 +45,8 @@ void warp_operation(WarpFunction all, int argument, int site, const void* in, si
 /// Bytes [offset, offset + size) of the block's shared memory for one access by this thread.
 std::byte* shared_read(int64_t offset, size_t size);
 std::byte* shared_write(int64_t offset, size_t size);
+/// For one addition that nobody else can come between: threads need no barrier among such additions.
+std::byte* shared_atomic(int64_t offset, size_t size);
 /// Sixteen bytes on their way from `from` (null: zeros) to shared memory, until the thread calls copies_arrive().
 void copy_starts(int64_t offset, const void* from);
 void copies_arrive();

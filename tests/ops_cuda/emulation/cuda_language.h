@@ -116,6 +116,15 @@ SharedArray<T> shared_array(int offset, int count) {
   return {offset, count};
 }
 
+/// Whole numbers only: their sum does not depend on the order.
+inline void atomic_add(SharedArray<int64_t> a, int i, int64_t x) {
+  std::byte* const at = emulation::shared_atomic(a.byte_of(i, 1), sizeof(x));
+  int64_t sum;
+  std::memcpy(&sum, at, sizeof(sum));
+  sum += x;
+  std::memcpy(at, &sum, sizeof(sum));
+}
+
 inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) {
   if (i % 8 != 0) throw emulation::KernelFault("eight at an element that is no multiple of 8");
   std::memcpy(emulation::shared_write(a.byte_of(i, 8), 16), &eight, 16);
@@ -135,6 +144,7 @@ void load_matrices(uint32_t (&d)[4], SharedArray<uint16_t> a, int i, int site = 
 void load_matrices_turned(uint32_t (&d)[4], SharedArray<uint16_t> a, int i,
                           int site = __builtin_LINE());
 
+inline uint64_t double_bits(double x) { return std::bit_cast<uint64_t>(x); }
 inline uint16_t bf16_bits(float x) { return bf16(x).bits; }
 inline uint16_t f16_bits(float x) { return f16(x).bits; }
 inline float f16_value(uint16_t bits) {

@@ -52,7 +52,7 @@ void leave(void** /*marks*/, const void* /*stack*/, size_t /*size*/) {}
 void arrive(void* /*marks*/, const void** /*from*/, size_t* /*size*/) {}
 #endif
 
-Fiber* starting = nullptr;  // whose first() is called next
+constinit thread_local Fiber* starting = nullptr;  // whose first() this thread calls next
 
 }  // namespace
 

@@ -31,11 +31,11 @@ struct Piece {
 }  // namespace
 
 struct FakeDevice {
+  std::recursive_mutex mutex;  // the host's threads may all call the runtime
   std::byte* region = nullptr;
   size_t used = 0;                         // of the region, from its front
   std::map<std::byte*, Piece> pieces;      // by address
   std::multimap<size_t, std::byte*> free;  // by room
-  std::map<std::byte*, size_t> pinned;
   int64_t left = -1, waits = 0, work = 0;
   bool closed = false;
 };
@@ -45,6 +45,11 @@ struct FakeDevice {
 struct CUstream_st {
   cria::FakeDevice& device;
   std::deque<std::function<void()>> work;
+  int64_t done = 0;  // pieces of work since the stream began
+};
+struct CUevent_st {
+  CUstream_st* stream = nullptr;
+  int64_t after = 0;  // pieces of its work
 };
 
 namespace cria {
@@ -63,16 +68,19 @@ FakeDevice& device() {
   return *current;
 }
 
-/// The stream's device is this thread's while it lives.
+/// The stream's device is this thread's while it lives, and nobody else's.
 class With {
  public:
-  explicit With(cudaStream_t stream) : before_(current) { current = &stream->device; }
+  explicit With(cudaStream_t stream) : before_(current), lock_(stream->device.mutex) {
+    current = &stream->device;
+  }
   ~With() { current = before_; }
   With(const With&) = delete;
   With& operator=(const With&) = delete;
 
  private:
   FakeDevice* before_;
+  std::unique_lock<std::recursive_mutex> lock_;
 };
 
 void protect(int how) { mprotect(device().region, device().used, how); }
@@ -106,17 +114,51 @@ void end_region() {
   device().free.clear();
 }
 
-bool is_pinned(const void* host, size_t size) {
-  auto* const at = static_cast<std::byte*>(const_cast<void*>(host));
-  auto after = device().pinned.upper_bound(at);
-  if (after == device().pinned.begin()) return false;
-  --after;
-  return at + size <= after->first + after->second;
+/// The host's memory that devices read and write by themselves: any thread's.
+struct Pinned {
+  std::mutex mutex;
+  std::map<std::byte*, size_t> pieces;
+  bool holds(const void* host, size_t size) {
+    const std::lock_guard lock(mutex);
+    auto* const at = static_cast<std::byte*>(const_cast<void*>(host));
+    auto after = pieces.upper_bound(at);
+    if (after == pieces.begin()) return false;
+    --after;
+    return at + size <= after->first + after->second;
+  }
+  int count() {
+    const std::lock_guard lock(mutex);
+    return static_cast<int>(pieces.size());
+  }
+};
+Pinned& pinned() {
+  static auto& all = *new Pinned;
+  return all;
+}
+
+/// The host waits until the stream has done so many pieces of work.
+void run_until(CUstream_st& stream, int64_t count) {
+  ++device().waits;
+  const Opened opened;
+  while (stream.done < count) {
+    const std::function<void()> work = std::move(stream.work.front());
+    stream.work.pop_front();
+    ++stream.done;
+    try {
+      work();
+    } catch (...) {  // a device that has failed does nothing more
+      stream.done += std::ssize(stream.work);
+      stream.work.clear();
+      throw;
+    }
+  }
+  for (const auto& [at, piece] : device().pieces) check_gaps(at, piece);
 }
 
 }  // namespace
 
 void fake_cuda_enqueue(cudaStream_t stream, std::function<void()> work) {
+  const With its_device(stream);
   ++device().work;
   stream->work.push_back(std::move(work));
 }
@@ -129,9 +171,7 @@ bool fake_cuda_owns(const void* bytes, size_t size) {
   return at + size <= after->first + after->second.size;
 }
 
-int fake_cuda_allocations() {
-  return static_cast<int>(device().pieces.size() + device().pinned.size());
-}
+int fake_cuda_allocations() { return static_cast<int>(device().pieces.size()) + pinned().count(); }
 int64_t fake_cuda_waits() { return device().waits; }
 int64_t fake_cuda_work() { return device().work; }
 void fake_cuda_close(bool closed) {
@@ -222,13 +262,16 @@ cudaError_t cudaFree(void* pointer) {
 }
 cudaError_t cudaMallocHost(void** pointer, size_t size) {
   auto* const bytes = static_cast<std::byte*>(std::malloc(size));
-  device().pinned[bytes] = size;
+  const std::lock_guard lock(cria::pinned().mutex);
+  cria::pinned().pieces[bytes] = size;
   *pointer = bytes;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* pointer) {
   if (pointer == nullptr) return cudaSuccess;
-  if (device().pinned.erase(static_cast<std::byte*>(pointer)) == 0) return cudaErrorInvalidValue;
+  const std::lock_guard lock(cria::pinned().mutex);
+  if (cria::pinned().pieces.erase(static_cast<std::byte*>(pointer)) == 0)
+    return cudaErrorInvalidValue;
   std::free(pointer);
   return cudaSuccess;
 }
@@ -241,7 +284,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t count, enum cudaM
   if (reads_device != cria::fake_cuda_owns(from, count) ||
       writes_device != cria::fake_cuda_owns(to, count))
     return cudaErrorInvalidValue;
-  if (!reads_device && !cria::is_pinned(from, count)) {
+  if (!reads_device && !cria::pinned().holds(from, count)) {
     // CUDA has read such memory when the call returns.
     const auto* const bytes = static_cast<const std::byte*>(from);
     cria::fake_cuda_enqueue(stream, [=, copy = std::vector<std::byte>(bytes, bytes + count)] {
@@ -259,7 +302,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t count, cudaStream_t stre
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned int /*flags*/) {
-  *stream = new CUstream_st{device(), {}};
+  *stream = new CUstream_st{device()};
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
@@ -268,11 +311,26 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const cria::With its_device(stream);
-  ++device().waits;
-  const cria::Opened opened;
-  std::deque<std::function<void()>> work;
-  work.swap(stream->work);
-  for (const auto& each : work) each();
-  for (const auto& [at, piece] : cria::device().pieces) cria::check_gaps(at, piece);
+  cria::run_until(*stream, stream->done + std::ssize(stream->work));
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned int /*flags*/) {
+  *event = new CUevent_st;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  const cria::With its_device(stream);
+  *event = {stream, stream->done + std::ssize(stream->work)};
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream == nullptr) return cudaSuccess;  // never recorded
+  const cria::With its_device(event->stream);
+  if (event->stream->done < event->after) cria::run_until(*event->stream, event->after);
   return cudaSuccess;
 }

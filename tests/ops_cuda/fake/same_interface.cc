@@ -10,7 +10,7 @@ static_assert(cudaMemcpyHostToDevice == 1 && cudaMemcpyDeviceToHost == 2 &&
 static_assert(cudaDevAttrComputeCapabilityMajor == 75 && cudaDevAttrComputeCapabilityMinor == 76);
 static_assert(cudaDevAttrClockRate == 13 && cudaDevAttrMultiProcessorCount == 16);
 static_assert(cudaMemoryTypeUnregistered == 0 && cudaMemoryTypeDevice == 2);
-static_assert(cudaStreamNonBlocking == 1);
+static_assert(cudaStreamNonBlocking == 1 && cudaEventDisableTiming == 2);
 static_assert(CUBLAS_STATUS_SUCCESS == 0 && CUBLAS_STATUS_INVALID_VALUE == 7 &&
               CUBLAS_STATUS_NOT_SUPPORTED == 15);
 static_assert(CUBLAS_OP_N == 0 && CUBLAS_OP_T == 1 && CUBLAS_COMPUTE_32F == 68);

@@ -27,6 +27,12 @@ __device__ inline SharedArray<T> shared_array(int offset, int /*count*/) {
   return {reinterpret_cast<T*>(block_memory + offset)};
 }
 
+/// Adds to element i, which other threads may do as well without a barrier. Whole numbers only: their sum does not depend on the
+/// order.
+__device__ inline void atomic_add(SharedArray<int64_t> a, int i, int64_t x) {
+  atomicAdd(reinterpret_cast<unsigned long long*>(a.data + i), static_cast<unsigned long long>(x));
+}
+
 /// Eight 16-bit numbers, i a multiple of 8.
 __device__ inline void store_eight(SharedArray<uint16_t> a, int i, uint4 eight) {
   *reinterpret_cast<uint4*>(a.data + i) = eight;
@@ -64,6 +70,9 @@ __device__ inline void load_matrices_turned(uint32_t (&d)[4], SharedArray<uint16
                : "memory");
 }
 
+__device__ inline uint64_t double_bits(double x) {
+  return static_cast<uint64_t>(__double_as_longlong(x));
+}
 __device__ inline uint16_t bf16_bits(float x) {
   return __bfloat16_as_ushort(__float2bfloat16_rn(x));
 }
