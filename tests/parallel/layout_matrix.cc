@@ -1,8 +1,9 @@
-// layout_matrix [--threads N] [--steps S]
+// layout_matrix [--threads N] [--steps S] [--alternate 1]
 //
 // Every layout of N ranks (threads of this process, or the ranks of MPI that run it) trains the same small model. Layouts
 // without tensor parallelism must give the bits of the run they equal by construction; tensor parallelism, which adds in another
-// order, must stay within the tolerance. Faulty runs must be noticed.
+// order, must stay within the tolerance. Faulty runs must be noticed. With --alternate a layout has a tied or an untied table, in
+// turn, and not one after the other.
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -15,8 +16,9 @@ namespace {
 using namespace cria;
 using namespace cria::test;
 
-std::vector<Layout> layouts_of(int ranks) {
+std::vector<Layout> layouts_of(int ranks, bool alternate) {
   std::vector<Layout> list;
+  int combination = 0;
   for (int pp = 1; pp <= ranks; pp *= 2) {
     for (int tp = 1; tp * pp <= ranks; tp *= 2) {
       const int dp = ranks / pp / tp;
@@ -30,7 +32,9 @@ std::vector<Layout> layouts_of(int ranks) {
               if (vocab && tp == 1) continue;
               // What is cut over dp has little to do with the splits of tensor parallelism.
               if (zero >= 2 && sequence != vocab) continue;
+              const bool tied_now = ++combination % 2 == 0;
               for (const bool tied : {false, true}) {
+                if (alternate && tied != tied_now) continue;
                 list.push_back({.dp = dp,
                                 .tp = tp,
                                 .pp = pp,
@@ -73,9 +77,9 @@ std::vector<Layout> with_odd_vocabularies(const std::vector<Layout>& list) {
   return more;
 }
 
-int run_matrix(Transport& transport, int ranks, int steps) {
+int run_matrix(Transport& transport, int ranks, int steps, bool alternate) {
   LayoutCheck matrix(transport, steps);
-  const std::vector<Layout> layouts = layouts_of(ranks);
+  const std::vector<Layout> layouts = layouts_of(ranks, alternate);
   for (const Layout& layout : layouts) matrix.check(layout, true);
   for (const Layout& layout : with_copies(layouts)) matrix.check(layout, true);
   for (const Layout& layout : with_odd_vocabularies(layouts)) matrix.check(layout, true);
@@ -105,20 +109,22 @@ int run_matrix(Transport& transport, int ranks, int steps) {
 
 int main(int argc, char** argv) {
   int threads = 0, steps = 3;
+  bool alternate = false;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--threads") == 0) threads = std::atoi(argv[i + 1]);
     if (std::strcmp(argv[i], "--steps") == 0) steps = std::atoi(argv[i + 1]);
+    if (std::strcmp(argv[i], "--alternate") == 0) alternate = std::atoi(argv[i + 1]) != 0;
   }
   try {
     int failures = 0;
     if (threads > 0) {
       run_as_threads(threads, [&](Transport& t) {
-        const int f = run_matrix(t, threads, steps);
+        const int f = run_matrix(t, threads, steps, alternate);
         if (t.rank() == 0) failures = f;
       });
     } else {
       const auto transport = open_transport();
-      failures = run_matrix(*transport, transport->size(), steps);
+      failures = run_matrix(*transport, transport->size(), steps, alternate);
     }
     return failures == 0 ? 0 : 1;
   } catch (const Error& e) {
