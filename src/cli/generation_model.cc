@@ -30,7 +30,6 @@ ModelForm form_for_generation(const WeightSource& source, const LlamaConfig& con
   form.compute = dtype.empty() ? DType::bf16 : parse_dtype(dtype, "--dtype");
   form.weights = form_on_device(std::move(form.weights), weights, form.compute);
   form.cache = cache_type(cache, form.compute);
-  require(form.cache != DType::i8, "--cache_dtype int8 is for processors only; try: bf16");
   return form;
 }
 

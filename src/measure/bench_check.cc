@@ -66,8 +66,6 @@ void check_bench(const BenchSettings& s, const LlamaConfig* config, int threads)
               "bench: --weights {} does not divide rows of {} ({}); try: q8_0 or q4_0",
               name_of(*s.weights), p.cols(), p.name);
   }
-  require(s.device == nullptr || s.cache_type() != DType::i8,
-          "bench: --cache_dtype int8 is for processors only; try: bf16");
   const int64_t available = s.device != nullptr ? s.device->available() : available_memory();
   for (const Job job : s.jobs) {
     if (job == Job::peaks) continue;

@@ -97,9 +97,6 @@ void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
   require_matrix(kOp, "q", q, q.rows, shape.heads * shape.head_dim);
   require_matrix(kOp, "out", out, q.rows, shape.heads * shape.head_dim);
   for (size_t n = 0; n < sequences.size(); ++n) require_sequence(n, sequences[n], q, shape);
-  for (const CachedSequence& s : sequences)
-    require(exec.device == nullptr || s.k.dtype != DType::i8,
-            "{}: caches of 8 bits cannot be read on a GPU; try: a cache in bf16", kOp);
   if (exec.device != nullptr) return exec.device->attention_cached(q, sequences, shape, out);
   if (exec.reference) return attention_cached_ref(q, sequences, shape, out);
 

@@ -4,6 +4,7 @@
 
 #include "ops/cuda/attention_mma.h"
 #include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/int8_rows.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -56,16 +57,22 @@ __device__ inline void load_queries(const Shared& shared, const Sequence& s, con
   }
 }
 
+/// Number d of a key or value that begins at element `row`.
+__device__ inline float load_cached(const void* data, DType type, int64_t row, int d, int dim) {
+  if (type == DType::i8) return int8_row_number(static_cast<const int8_t*>(data) + row, d, dim);
+  return load_one(data, type, row + d);
+}
+
 /// Keys [begin, begin + kKeys) and their values; zeros from `end` on.
 __device__ inline void load_keys(const Shared& shared, const Sequence& s, int kv_head,
                                  int64_t begin, int64_t end, int dim) {
   for (int i = threadIdx.x; i < kKeys * dim; i += kThreads) {
     const int j = i / dim, d = i % dim;
     const bool there = begin + j < end;
-    const int64_t k_at = kv_head * s.k_head + (begin + j) * s.k_stride + d;
-    const int64_t v_at = kv_head * s.v_head + (begin + j) * s.v_stride + d;
-    shared.k[j * (dim + 1) + d] = there ? load_one(s.k, s.k_type, k_at) : 0.0f;
-    shared.v[j * dim + d] = there ? load_one(s.v, s.v_type, v_at) : 0.0f;
+    const int64_t k_row = kv_head * s.k_head + (begin + j) * s.k_stride;
+    const int64_t v_row = kv_head * s.v_head + (begin + j) * s.v_stride;
+    shared.k[j * (dim + 1) + d] = there ? load_cached(s.k, s.k_type, k_row, d, dim) : 0.0f;
+    shared.v[j * dim + d] = there ? load_cached(s.v, s.v_type, v_row, d, dim) : 0.0f;
   }
 }
 
@@ -277,15 +284,53 @@ void attention(Stream& stream, ConstView q, ConstView k, ConstView v,
   run_forward(stream, document_sequences(k, v, documents, shape), q, shape, out, lse);
 }
 
+namespace {
+
+Sequence cached_sequence(const ops::CachedSequence& c) {
+  return {c.k.data,
+          c.v.data,
+          c.k.stride,
+          c.v.stride,
+          c.capacity * c.k.stride,
+          c.capacity * c.v.stride,
+          c.first_row,
+          c.count,
+          c.first_position,
+          c.k.dtype,
+          c.v.dtype};
+}
+
+/// The sequence with its keys and values opened from 8 bits in memory that the op gives back, in q's dtype: tensor cores take them
+/// so. Every number is read by many queries, so opening it once costs little.
+ops::CachedSequence opened(Stream& stream, const ops::CachedSequence& c, DType dtype,
+                           const ops::HeadShape& heads) {
+  ops::CachedSequence plain = c;
+  plain.capacity = c.first_position + c.count;
+  const int64_t rows = heads.kv_heads * plain.capacity;
+  const auto open = [&](ConstView from) {
+    const View to{stream.scratch<std::byte>(bytes_of(dtype, rows * heads.head_dim)), dtype, rows,
+                  heads.head_dim};
+    open_int8_rows(stream, from, c.capacity, plain.capacity, to);
+    return to;
+  };
+  plain.k = open(c.k);
+  plain.v = open(c.v);
+  return plain;
+}
+
+}  // namespace
+
 void attention_cached(Stream& stream, ConstView q, std::span<const ops::CachedSequence> sequences,
                       const ops::HeadShape& shape, View out) {
   std::vector<Sequence> prompts, tokens;
   for (const ops::CachedSequence& c : sequences) {
     if (c.count == 0) continue;
-    (c.count == 1 ? tokens : prompts)
-        .push_back({c.k.data, c.v.data, c.k.stride, c.v.stride, c.capacity * c.k.stride,
-                    c.capacity * c.v.stride, c.first_row, c.count, c.first_position, c.k.dtype,
-                    c.v.dtype});
+    if (c.count == 1) {
+      tokens.push_back(cached_sequence(c));
+    } else {
+      const bool opens = c.k.dtype == DType::i8;
+      prompts.push_back(cached_sequence(opens ? opened(stream, c, q.dtype, shape) : c));
+    }
   }
   run_forward(stream, prompts, q, shape, out, {});
   run_decode(stream, tokens, q, shape, out);

@@ -76,6 +76,8 @@ class Device : public RowMemory {
   virtual void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
                                 const HeadShape& shape, View out) = 0;
 
+  virtual void round_to_int8(ConstView x, View to) = 0;
+
   virtual void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                                     std::span<float> token_loss, const HeadGradients& gradients,
                                     const VocabSplit* split) = 0;

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "ops/device.h"
 #include "ops/door.h"
 #include "ops/exec.h"
 #include "ops/reference.h"
@@ -42,11 +43,10 @@ const std::byte* scales_of(const std::byte* row, int64_t dim) { return row + (di
 }  // namespace
 
 void round_to_int8(ConstView x, View to, const Exec& exec) {
-  require(exec.device == nullptr,
-          "round_to_int8: caches of 8 bits cannot be made on a GPU; try: a cache in bf16");
   require_compute("round_to_int8", "x", x);
   require_dtype("round_to_int8", "to", to, DType::i8);
   require_shape("round_to_int8", "to", to, x.rows, int8_row_bytes(x.cols));
+  if (exec.device != nullptr) return exec.device->round_to_int8(x, to);
   exec.pool.parallel_for((x.rows + kRowsOfPiece - 1) / kRowsOfPiece, [&](int64_t piece) {
     const int64_t end = std::min(x.rows, (piece + 1) * kRowsOfPiece);
     for (int64_t r = piece * kRowsOfPiece; r < end; ++r) {

@@ -1,7 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
+
 #include "ops/attention.h"
 #include "ops/attention_cases.h"
+#include "ops/int8_rows.h"
 #include "ops_cuda/tested_device.h"
 
 namespace cria::ops {
@@ -117,6 +121,53 @@ TEST_P(CachedOnDevice, AgreesWithTheReferenceAndWithPrompts) {
         expect_close("alone", one.back(), back.view().row_range(1 + i, 1), tolerance(dtype));
       }
     }
+  }
+}
+
+TEST(Int8RowsOnDevice, AreRoundedToTheProcessorsBits) {
+  for (const DType dtype : kComputeTypes) {
+    for (const int64_t dim : {2, 32, 70, 128}) {
+      for (const int64_t gap : {0, 6}) {
+        Window x(dtype, 9, dim, 1, gap);
+        set_number(x.view(), 1, 0, 0);
+        for (int64_t d = 0; d < dim; ++d) set_number(x.view(), 2, d, 0);  // a scale of 0
+        set_number(x.view(), 3, dim - 1, std::numeric_limits<float>::infinity());
+        set_number(x.view(), 4, 1, std::nanf(""));
+        Tensor rows(DType::i8, 9, int8_row_bytes(dim));
+        There x_there(x), rows_there(rows);
+        round_to_int8(x_there, rows_there, on_device());
+        round_to_int8(x.view(), rows, reference());
+        EXPECT_TRUE(same_bits(rows_there.back(), rows)) << dim;
+      }
+    }
+  }
+}
+
+// Single tokens and pieces of a prompt over caches of 8 bits are those over the numbers that the rows stand for.
+TEST_P(CachedOnDevice, ReadsCachesOf8Bits) {
+  const int64_t first = GetParam(), dim = 40;
+  const HeadShape shape{4, 2, dim};
+  const int64_t capacity = first + 7;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Tensor k = random_matrix(dtype, 2 * capacity, dim, 1),
+                 v = random_matrix(dtype, 2 * capacity, dim, 2),
+                 q = random_matrix(dtype, 6, 4 * dim, 3);
+    Tensor k8(DType::i8, 2 * capacity, int8_row_bytes(dim)), v8 = k8.clone();
+    round_to_int8(k, k8, reference());
+    round_to_int8(v, v8, reference());
+    const auto sequences = [&](ConstView keys, ConstView values) {
+      return std::vector<CachedSequence>{{0, 1, first, keys, values, capacity},
+                                         {1, 5, first, keys, values, capacity}};
+    };
+    Tensor out(dtype, 6, 4 * dim);
+    attention_cached(q, sequences(k8, v8), shape, out, reference());
+    There k_there(k8), v_there(v8), q_there(q);
+    const Tensor back = in_both_orders([&] {
+      There out_there(Tensor(dtype, 6, 4 * dim));
+      attention_cached(q_there, sequences(k_there, v_there), shape, out_there, on_device());
+      return out_there;
+    });
+    expect_close("out", back, out, tolerance(dtype));
   }
 }
 

@@ -156,6 +156,8 @@ class CudaDevice : public ops::Device {
     cuda::attention_cached(op(), q, sequences, shape, out);
   }
 
+  void round_to_int8(ConstView x, View to) override { cuda::round_to_int8(op(), x, to); }
+
   void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                             std::span<float> token_loss, const ops::HeadGradients& gradients,
                             const ops::VocabSplit* split) override {

@@ -62,6 +62,10 @@ void attention_backward(Stream& stream, ConstView q, ConstView k, ConstView v, C
 void attention_cached(Stream& stream, ConstView q, std::span<const ops::CachedSequence> sequences,
                       const ops::HeadShape& shape, View out);
 
+void round_to_int8(Stream& stream, ConstView x, View to);
+/// to [KV heads * keys, head_dim], of f32, f16 or bf16: the first keys of each head of a cache in 8 bits.
+void open_int8_rows(Stream& stream, ConstView from, int64_t capacity, int64_t keys, View to);
+
 /// Waits, for token_loss.
 void linear_cross_entropy(Stream& stream, Blas& blas, ConstView x, ConstView w,
                           std::span<const int32_t> targets, std::span<float> token_loss,
