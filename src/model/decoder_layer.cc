@@ -1,7 +1,6 @@
 #include "model/decoder_layer.h"
 
 #include "ops/elementwise.h"
-#include "ops/int8_rows.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 
@@ -18,20 +17,6 @@ Packed<V> unpack(V qkv, const ops::HeadShape& s) {
   const int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
   return {qkv.col_range(0, q), qkv.col_range(q, kv), qkv.col_range(q + kv, kv),
           qkv.col_range(0, q + kv)};
-}
-
-// Appends the new tokens' keys or values behind those that the cache holds, rounded to the cache's dtype.
-void append(ConstView rows, View cache, const KvCache& state, int64_t head_dim,
-            const ops::Exec& exec) {
-  for (int64_t h = 0; h < rows.cols / head_dim; ++h) {
-    const ConstView from = rows.col_range(h * head_dim, head_dim);
-    const View to = cache.row_range(h * state.capacity() + state.length(), rows.rows);
-    if (to.dtype == DType::i8) {
-      ops::round_to_int8(from, to, exec);
-    } else {
-      ops::convert(from, to, exec);
-    }
-  }
 }
 
 // Norms' gradients are only ever added.
@@ -135,12 +120,17 @@ void DecoderLayer::attend(const Context& context, LayerActivations& a, LayerWork
     ops::attention(q, k, v, context.sequences, shape_, a.attended, a.lse, exec);
     return;
   }
+  ws.appended.clear();
   ws.cached.clear();
   for (size_t i = 0; i < context.caches.size(); ++i) {
     KvCache& cache = *context.caches[i];
     const int64_t begin = context.sequences[i], count = context.sequences[i + 1] - begin;
-    append(k.row_range(begin, count), cache.keys(index_), cache, shape_.head_dim, exec);
-    append(v.row_range(begin, count), cache.values(index_), cache, shape_.head_dim, exec);
+    ws.appended.push_back({.first_row = begin,
+                           .count = count,
+                           .position = cache.length(),
+                           .k = cache.keys(index_),
+                           .v = cache.values(index_),
+                           .capacity = cache.capacity()});
     ws.cached.push_back({.first_row = begin,
                          .count = count,
                          .first_position = cache.length(),
@@ -148,6 +138,7 @@ void DecoderLayer::attend(const Context& context, LayerActivations& a, LayerWork
                          .v = cache.values(index_),
                          .capacity = cache.capacity()});
   }
+  ops::append_to_caches(k, v, ws.appended, shape_, exec);
   ops::attention_cached(q, ws.cached, shape_, a.attended, exec);
 }
 

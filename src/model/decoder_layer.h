@@ -12,6 +12,7 @@
 #include "model/tensor_parallel.h"
 #include "model/weight.h"
 #include "ops/attention.h"
+#include "ops/cache_append.h"
 #include "ops/exec.h"
 #include "ops/linear.h"
 #include "ops/rope.h"
@@ -55,7 +56,9 @@ struct LayerWorkspace {
   View whole;                                  // [T, h] with sequence parallelism, else empty
   View hidden;                                 // [T, F]
   View d_normed, d_hidden, d_attended, d_qkv;  // shaped like what they are the gradient of
-  std::vector<ops::CachedSequence> cached;     // one for each sequence of a call with caches
+  // One for each sequence of a call with caches.
+  std::vector<ops::NewRows> appended;
+  std::vector<ops::CachedSequence> cached;
 };
 
 class DecoderLayer {

@@ -1,5 +1,6 @@
 // Attention of a tile of rows over the keys they see, a few keys at a time in shared memory: any head_dim and any mix of dtypes.
 // What tensor cores can do goes to attention_mma_cuda.cu, but for the single tokens of a decode step.
+#include <algorithm>
 #include <cmath>
 
 #include "ops/cuda/attention_mma.h"
@@ -164,33 +165,47 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// A span of a decode step's row: its partial result, [2 + D] numbers for each row of the tile.
-struct DecodeSpan {
-  Tile tile;
-  int32_t number;   // of the span
-  int32_t spans;    // of the row
-  int64_t partial;  // where span 0's results of KV head 0 lie
+/// A decode step's sequences, and the partial results of their spans: [2 + D] numbers for each row of a tile.
+struct DecodeStep {
+  static constexpr size_t kMost = 8;
+  Sequence sequences[kMost];
+  int tiles;  // of each sequence
+  int spans;  // of the longest one
+  float* partials;
 };
 
 __device__ inline int64_t partial_size(int dim) { return int64_t{kTileRows} * (2 + dim); }
 
-// One span each. Grid: spans of all sequences x KV heads.
+__device__ inline Tile decode_tile(int tile, int group) {
+  const int begin = tile * kTileRows, left = group - begin;
+  return {0, begin, left < kTileRows ? left : kTileRows};
+}
+/// Where a span's results of the block's KV head and sequence lie.
+__device__ inline float* partial_of(const DecodeStep& step, int tile, int span, int dim) {
+  const int64_t number =
+      ((static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y) * step.tiles + tile) *
+          step.spans +
+      span;
+  return step.partials + number * partial_size(dim);
+}
+
+// One span each. Grid: spans of the longest sequence x tiles, KV heads, sequences.
 __global__ void __launch_bounds__(kThreads)
-    decode_span(const Sequence* sequences, const DecodeSpan* spans, ConstRows q,
-                AttentionShape shape, float* partials) {
-  const DecodeSpan work = spans[blockIdx.x];
-  const Sequence s = sequences[work.tile.sequence];
+    decode_span(const __grid_constant__ DecodeStep step, ConstRows q, AttentionShape shape) {
+  const Sequence& s = step.sequences[blockIdx.z];
+  const int number = static_cast<int>(blockIdx.x) / step.tiles;
+  const int tile_number = static_cast<int>(blockIdx.x) % step.tiles;
+  const Tile tile = decode_tile(tile_number, shape.group);
+  const int64_t keys = keys_of(s, tile, shape.group), begin = number * kKeySpan;
+  if (begin >= keys) return;
   const int kv_head = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const Shared shared(shape.dim);
-  load_queries(shared, s, work.tile, q, shape, kv_head);
-  const int64_t keys = keys_of(s, work.tile, shape.group), begin = work.number * kKeySpan;
+  load_queries(shared, s, tile, q, shape, kv_head);
   const int64_t end = begin + kKeySpan < keys ? begin + kKeySpan : keys;
   Partial span[kRowsOfWarp];
-  attend_span(span, shared, s, work.tile, kv_head, begin, end, shape);
-  float* const to =
-      partials + (work.partial + static_cast<int64_t>(kv_head) * work.spans + work.number) *
-                     partial_size(shape.dim);
+  attend_span(span, shared, s, tile, kv_head, begin, end, shape);
+  float* const to = partial_of(step, tile_number, number, shape.dim);
 #pragma unroll
   for (int i = 0; i < kRowsOfWarp; ++i) {
     float* const row = to + (warp * kRowsOfWarp + i) * (2 + shape.dim);
@@ -205,25 +220,23 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// The spans of a tile in order. Grid: spans x KV heads, of which the first of each tile works.
+// The spans of a tile in order. Grid: tiles, KV heads, sequences.
 __global__ void __launch_bounds__(kThreads)
-    combine_spans(const Sequence* sequences, const DecodeSpan* spans, AttentionShape shape,
-                  const float* partials, Rows out) {
-  const DecodeSpan work = spans[blockIdx.x];
-  if (work.number != 0) return;
-  const Sequence s = sequences[work.tile.sequence];
+    combine_spans(const __grid_constant__ DecodeStep step, AttentionShape shape, Rows out) {
+  const Sequence& s = step.sequences[blockIdx.z];
+  const int tile_number = static_cast<int>(blockIdx.x);
+  const Tile tile = decode_tile(tile_number, shape.group);
   const int kv_head = static_cast<int>(blockIdx.y), warp = static_cast<int>(threadIdx.x) / kWarp;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t keys = keys_of(s, tile, shape.group);
 #pragma unroll
   for (int i = 0; i < kRowsOfWarp; ++i) {
     const int tile_row = warp * kRowsOfWarp + i;
-    if (tile_row >= work.tile.count) continue;
+    if (tile_row >= tile.count) continue;
     Partial total;
-    for (int n = 0; n < work.spans; ++n) {
-      const float* const row = partials +
-                               (work.partial + static_cast<int64_t>(kv_head) * work.spans + n) *
-                                   partial_size(shape.dim) +
-                               tile_row * (2 + shape.dim);
+    for (int n = 0; n * kKeySpan < keys; ++n) {
+      const float* const row =
+          partial_of(step, tile_number, n, shape.dim) + tile_row * (2 + shape.dim);
       Partial span;
       span.most = row[0];
       span.sum = row[1];
@@ -233,7 +246,7 @@ __global__ void __launch_bounds__(kThreads)
       }
       combine(total, span);
     }
-    write_row(total, s, work.tile.begin + tile_row, kv_head, shape, out, nullptr, 0);
+    write_row(total, s, tile.begin + tile_row, kv_head, shape, out, nullptr, 0);
   }
 }
 
@@ -252,23 +265,26 @@ void run_forward(Stream& stream, std::span<const Sequence> sequences, ConstView 
 
 void run_decode(Stream& stream, std::span<const Sequence> sequences, ConstView q,
                 const ops::HeadShape& heads, View out) {
-  if (sequences.empty()) return;
   const AttentionShape shape = attention_shape(heads);
-  std::vector<DecodeSpan> spans;
-  int64_t partials = 0;
-  for (const Tile& tile : cut_tiles(sequences, shape.group, kTileRows)) {
-    const int64_t keys = sequences[static_cast<size_t>(tile.sequence)].first_position + 1;
-    const auto count = static_cast<int32_t>((keys + kKeySpan - 1) / kKeySpan);
-    for (int32_t n = 0; n < count; ++n) spans.push_back({tile, n, count, partials});
-    partials += count * heads.kv_heads;
+  for (size_t first = 0; first < sequences.size(); first += DecodeStep::kMost) {
+    const auto some =
+        sequences.subspan(first, std::min(DecodeStep::kMost, sequences.size() - first));
+    DecodeStep step{};
+    std::copy(some.begin(), some.end(), step.sequences);
+    step.tiles = static_cast<int>(blocks_for(shape.group, kTileRows));
+    int64_t longest = 0;
+    for (const Sequence& s : some) longest = std::max(longest, s.first_position + 1);
+    step.spans = static_cast<int>(blocks_for(longest, kKeySpan));
+    const auto tiles = static_cast<unsigned>(step.tiles), spans = static_cast<unsigned>(step.spans);
+    const auto kv_heads = static_cast<unsigned>(heads.kv_heads),
+               count = static_cast<unsigned>(some.size());
+    step.partials = stream.scratch<float>(static_cast<int64_t>(some.size()) * heads.kv_heads *
+                                          step.tiles * step.spans * kTileRows * (2 + shape.dim));
+    launch(decode_span, dim3(spans * tiles, kv_heads, count), kThreads, Shared::bytes(shape.dim),
+           stream.handle(), step, rows_of(q), shape);
+    launch(combine_spans, dim3(tiles, kv_heads, count), kThreads, 0, stream.handle(), step, shape,
+           rows_of(out));
   }
-  const dim3 grid(static_cast<unsigned>(spans.size()), static_cast<unsigned>(heads.kv_heads));
-  auto* const memory = stream.scratch<float>(partials * kTileRows * (2 + shape.dim));
-  const Sequence* const s = stream.upload(sequences);
-  const DecodeSpan* const work = stream.upload(std::span<const DecodeSpan>(spans));
-  launch(decode_span, grid, kThreads, Shared::bytes(shape.dim), stream.handle(), s, work,
-         rows_of(q), shape, memory);
-  launch(combine_spans, grid, kThreads, 0, stream.handle(), s, work, shape, memory, rows_of(out));
 }
 
 }  // namespace

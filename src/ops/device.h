@@ -9,6 +9,7 @@
 #include "base/exact_sum.h"
 #include "ops/adamw.h"
 #include "ops/attention.h"
+#include "ops/cache_append.h"
 #include "ops/gemm.h"
 #include "ops/linear_cross_entropy.h"
 #include "ops/next_token.h"
@@ -76,7 +77,8 @@ class Device : public RowMemory {
   virtual void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
                                 const HeadShape& shape, View out) = 0;
 
-  virtual void round_to_int8(ConstView x, View to) = 0;
+  virtual void append_to_caches(ConstView k, ConstView v, std::span<const NewRows> caches,
+                                const HeadShape& shape) = 0;
 
   virtual void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                                     std::span<float> token_loss, const HeadGradients& gradients,

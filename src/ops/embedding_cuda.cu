@@ -1,5 +1,6 @@
 // Rows of a table by token id. In backward a block has one id, whose tokens it adds in order: no atomic addition, so the same
 // bits on every run.
+#include "ops/cuda/few.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -9,9 +10,10 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kStep = kThreads * 8;
 
+template <class Ids>
 __global__ void __launch_bounds__(kThreads)
-    take_rows(const int32_t* ids, ConstRows table, Rows out, int64_t tokens, int64_t first_row,
-              int64_t table_rows, int64_t cols) {
+    take_rows(const __grid_constant__ Ids ids, ConstRows table, Rows out, int64_t tokens,
+              int64_t first_row, int64_t table_rows, int64_t cols) {
   const int64_t col = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 8;
   if (col >= cols) return;
   for (int64_t t = blockIdx.y; t < tokens; t += gridDim.y) {
@@ -43,9 +45,11 @@ __global__ void __launch_bounds__(kThreads)
 
 void embedding(Stream& stream, std::span<const int32_t> ids, ConstView table, View out,
                int64_t first_row) {
-  launch(take_rows, dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0,
-         stream.handle(), stream.upload(ids), rows_of(table), rows_of(out), out.rows, first_row,
-         table.rows, out.cols);
+  with_list(stream, ids, [&](const auto& list) {
+    launch(take_rows<std::decay_t<decltype(list)>>,
+           dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0, stream.handle(),
+           list, rows_of(table), rows_of(out), out.rows, first_row, table.rows, out.cols);
+  });
 }
 
 void embedding_backward(Stream& stream, std::span<const int32_t> tokens,

@@ -5,15 +5,11 @@
 #include <cstring>
 #include <limits>
 
-#include "ops/device.h"
 #include "ops/door.h"
-#include "ops/exec.h"
 #include "ops/reference.h"
 
 namespace cria::ops {
 namespace {
-
-constexpr int64_t kRowsOfPiece = 64;
 
 f16 scale_of(const float* x, int64_t count) {
   float largest = 0;
@@ -42,25 +38,21 @@ const std::byte* scales_of(const std::byte* row, int64_t dim) { return row + (di
 
 }  // namespace
 
-void round_to_int8(ConstView x, View to, const Exec& exec) {
+void round_to_int8(ConstView x, View to) {
   require_compute("round_to_int8", "x", x);
   require_dtype("round_to_int8", "to", to, DType::i8);
   require_shape("round_to_int8", "to", to, x.rows, int8_row_bytes(x.cols));
-  if (exec.device != nullptr) return exec.device->round_to_int8(x, to);
-  exec.pool.parallel_for((x.rows + kRowsOfPiece - 1) / kRowsOfPiece, [&](int64_t piece) {
-    const int64_t end = std::min(x.rows, (piece + 1) * kRowsOfPiece);
-    for (int64_t r = piece * kRowsOfPiece; r < end; ++r) {
-      auto* const numbers = static_cast<int8_t*>(to.at(r, 0));
-      auto* const scales =
-          const_cast<std::byte*>(scales_of(static_cast<const std::byte*>(to.at(r, 0)), x.cols));
-      for (int64_t begin = 0; begin < x.cols; begin += kInt8Group) {
-        const int64_t count = std::min(kInt8Group, x.cols - begin);
-        float group[kInt8Group];
-        for (int64_t i = 0; i < count; ++i) group[i] = static_cast<float>(get(x, r, begin + i));
-        round_group(group, count, numbers + begin, scales + begin / kInt8Group * 2);
-      }
+  for (int64_t r = 0; r < x.rows; ++r) {
+    auto* const numbers = static_cast<int8_t*>(to.at(r, 0));
+    auto* const scales =
+        const_cast<std::byte*>(scales_of(static_cast<const std::byte*>(to.at(r, 0)), x.cols));
+    for (int64_t begin = 0; begin < x.cols; begin += kInt8Group) {
+      const int64_t count = std::min(kInt8Group, x.cols - begin);
+      float group[kInt8Group];
+      for (int64_t i = 0; i < count; ++i) group[i] = static_cast<float>(get(x, r, begin + i));
+      round_group(group, count, numbers + begin, scales + begin / kInt8Group * 2);
     }
-  });
+  }
 }
 
 void open_int8_row(ConstView from, int64_t dim, float* to) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "ops/cuda/few.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/panels.h"
 #include "ops/cuda/reduce.h"
@@ -85,54 +86,63 @@ __device__ inline int dot(uint32_t word, const XPart& x, int zero) {
                 (128 - zero) * x.sum);
 }
 
-/// What is the same for all chunks of a panel.
+/// Products of the same rows of x with several matrices (q, k and v; gate and up), one kernel for all.
 struct PanelJob {
+  static constexpr int kMost = 3;
   ConstRows x;
   RoundedX rounded;
-  Panels w;
   Rows y;
   int64_t first_row, rows;  // of x and y
   bool add;
+  int count;  // of matrices, which are stored alike
+  Panels w[kMost];
+  int first_panel[kMost];  // of each among all
+  int first_col[kMost];    // of y
 };
 
 /// Adds a chunk's products to the sums of four rows of w with each row of x. Fused where it is written so: whatever the number of
 /// rows, a sum has the same bits.
 template <Stored S, int Rows>
-__device__ inline void add_chunk(const PanelJob& job, const Chunk& c, float (&sums)[Rows][4]) {
+__device__ inline void add_chunk(const PanelJob& job, const Panels& w, const Chunk& c,
+                                 float (&sums)[Rows][4]) {
 #pragma unroll
   for (int t = 0; t < Rows; ++t) {
     if (Rows > 1 && t >= job.rows) break;
     if (S == Stored::pairs) {
       const int64_t at = (job.first_row + t) * job.x.stride + c.col;
       const float a = load_one(job.x.data, job.x.type, at);
-      const float b = c.col + 1 < job.w.cols ? load_one(job.x.data, job.x.type, at + 1) : 0.0f;
+      const float b = c.col + 1 < w.cols ? load_one(job.x.data, job.x.type, at + 1) : 0.0f;
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
         sums[t][r] = fmaf(half_of(c.words[r], 0, DType::bf16), a, sums[t][r]);
         sums[t][r] = fmaf(half_of(c.words[r], 1, DType::bf16), b, sums[t][r]);
       }
     } else {
-      const XPart part = load_x<S>(job.rounded, job.first_row + t, c.col, job.w.cols);
+      const XPart part = load_x<S>(job.rounded, job.first_row + t, c.col, w.cols);
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const auto product = static_cast<float>(dot<S>(c.words[r], part, job.w.zero));
+        const auto product = static_cast<float>(dot<S>(c.words[r], part, w.zero));
         sums[t][r] = fmaf(c.scale[r] * part.scale, product, sums[t][r]);
-        if (job.w.offsets)
+        if (w.offsets)
           sums[t][r] = fmaf(c.offset[r], part.scale * static_cast<float>(part.sum), sums[t][r]);
       }
     }
   }
 }
 
-/// y[first_row .. + rows) = x w^T for the panel blockIdx.x. Threads take chunks in turn, always of the same four rows, and ask for
+/// y[first_row .. + rows) = x w^T for the panel blockIdx.x, counted over all matrices. Threads take chunks in turn, always of the same four rows, and ask for
 /// kAhead of them before they use the first.
 template <Stored S, int Rows>
-__global__ void __launch_bounds__(kThreads, Rows == 1 ? 4 : 2) multiply_panel(PanelJob job) {
+__global__ void __launch_bounds__(kThreads, Rows == 1 ? 4 : 2)
+    multiply_panel(const __grid_constant__ PanelJob job) {
   constexpr int kAhead = Rows == 1 ? 2 : 1;
   const SharedArray<float> parts = shared_array<float>(0, kWarps * Rows * kPanel);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
-  const Panels& w = job.w;
-  const unsigned char* const panel = w.data + static_cast<int64_t>(blockIdx.x) * w.panel_bytes;
+  int matrix = 0;
+  while (matrix + 1 < job.count && static_cast<int>(blockIdx.x) >= job.first_panel[matrix + 1]) ++matrix;
+  const Panels& w = job.w[matrix];
+  const int number = static_cast<int>(blockIdx.x) - job.first_panel[matrix];
+  const unsigned char* const panel = w.data + number * w.panel_bytes;
   float sums[Rows][4] = {};
   for (int64_t i = thread; i < w.chunks; i += kThreads * kAhead) {
     Chunk c[kAhead];
@@ -142,7 +152,7 @@ __global__ void __launch_bounds__(kThreads, Rows == 1 ? 4 : 2) multiply_panel(Pa
       there[a] = i + a * kThreads < w.chunks && load_chunk<S>(w, panel, i + a * kThreads, c[a]);
 #pragma unroll
     for (int a = 0; a < kAhead; ++a) {
-      if (there[a]) add_chunk<S>(job, c[a], sums);
+      if (there[a]) add_chunk<S>(job, w, c[a], sums);
     }
   }
   // Lanes of the same rows lie kChunksAcross apart.
@@ -156,12 +166,12 @@ __global__ void __launch_bounds__(kThreads, Rows == 1 ? 4 : 2) multiply_panel(Pa
     }
   }
   __syncthreads();
-  const int64_t o = static_cast<int64_t>(blockIdx.x) * kPanel + thread % kPanel;
+  const int o = number * kPanel + thread % kPanel;
   const int t = thread / kPanel;
   if (t >= job.rows || o >= w.rows) return;
   float sum = 0.0f;
   for (int i = 0; i < kWarps; ++i) sum += parts[i * Rows * kPanel + thread];
-  const int64_t at = (job.first_row + t) * job.y.stride + o;
+  const int64_t at = (job.first_row + t) * job.y.stride + job.first_col[matrix] + o;
   store_one(job.y.data, job.y.type, at, job.add ? load_one(job.y.data, job.y.type, at) + sum : sum);
 }
 
@@ -188,9 +198,9 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <Stored S>
+template <Stored S, class Ids>
 __global__ void __launch_bounds__(kThreads)
-    take_packed_rows(const int32_t* ids, Panels table, Rows out, int64_t tokens,
+    take_packed_rows(const __grid_constant__ Ids ids, Panels table, Rows out, int64_t tokens,
                      int64_t first_row) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const int64_t col = i * kChunkCols<S>;
@@ -228,12 +238,15 @@ void with_stored(Stored stored, Body body) {
 }
 
 void multiply_few(Stream& stream, PanelJob job, int64_t rows) {
-  with_stored(job.w.stored, [&](auto stored) {
+  const int last = job.count - 1;
+  const unsigned panels =
+      static_cast<unsigned>(job.first_panel[last]) + blocks_for(job.w[last].rows, kPanel);
+  with_stored(job.w[0].stored, [&](auto stored) {
     for (job.first_row = 0; job.first_row < rows; job.first_row += kRows) {
       job.rows = std::min<int64_t>(kRows, rows - job.first_row);
       const int most = job.rows == 1 ? 1 : kRows;
       launch(most == 1 ? multiply_panel<stored(), 1> : multiply_panel<stored(), kRows>,
-             blocks_for(job.w.rows, kPanel), kThreads, kWarps * most * kPanel * 4, stream.handle(),
+             panels, kThreads, kWarps * most * kPanel * 4, stream.handle(),
              job);
     }
   });
@@ -294,44 +307,57 @@ Panels panels_of(const ops::PackedMatrix& m) {
 void linear_packed(Stream& stream, Blas& blas, ConstView x,
                    std::span<const ops::PackedMatrix* const> w, View y, ops::Into into) {
   RoundedX rounded{};
+  PanelJob job{};
+  const auto multiply = [&] {
+    if (job.count > 0) multiply_few(stream, job, x.rows);
+    job.count = 0;
+  };
   int64_t out = 0;
   for (const ops::PackedMatrix* m : w) {
-    const View part = y.col_range(out, m->rows());
+    const int64_t first_col = out;
     out += m->rows();
     if (m->rows() == 0) continue;
     const Panels panels = panels_of(*m);
     if (x.rows > kFewRows) {
-      multiply_many(stream, blas, x, panels, part, into);
+      multiply_many(stream, blas, x, panels, y.col_range(first_col, m->rows()), into);
       continue;
     }
     const ops::PackedRow row = ops::packed_row(*ops::packed_layout(m->type()), x.cols, false);
     const int group = static_cast<int>(row.group);
-    if (group != 0 && group != rounded.group) {
+    const bool rounds = group != 0 && group != rounded.group;
+    if (rounds || job.count == PanelJob::kMost ||
+        (job.count > 0 && job.w[0].stored != panels.stored))
+      multiply();
+    if (rounds) {
       rounded = {stream.scratch<signed char>(x.elements()),
                  stream.scratch<float>(x.elements() / group), group};
       launch(round_rows, blocks_for(x.elements() / group, kWarps), kThreads, 0, stream.handle(),
              rows_of(x), x.rows, x.cols, rounded);
     }
-    multiply_few(stream,
-                 {.x = rows_of(x),
-                  .rounded = rounded,
-                  .w = panels,
-                  .y = rows_of(part),
-                  .first_row = 0,
-                  .rows = 0,
-                  .add = into == ops::Into::add},
-                 x.rows);
+    job.x = rows_of(x);
+    job.rounded = rounded;
+    job.y = rows_of(y);
+    job.add = into == ops::Into::add;
+    const int before = job.count++;
+    job.w[before] = panels;
+    job.first_col[before] = static_cast<int>(first_col);
+    job.first_panel[before] =
+        before == 0 ? 0
+                    : job.first_panel[before - 1] +
+                          static_cast<int>(blocks_for(job.w[before - 1].rows, kPanel));
   }
+  multiply();
 }
 
 void embedding_packed(Stream& stream, std::span<const int32_t> ids, const ops::PackedMatrix& table,
                       View out, int64_t first_row) {
-  const int32_t* const ids_there = stream.upload(ids);
   const Panels panels = panels_of(table);
-  with_stored(panels.stored, [&](auto stored) {
-    launch(take_packed_rows<stored()>,
-           dim3(blocks_for(out.cols, kThreads * kChunkCols<stored()>), grid_rows(out.rows)),
-           kThreads, 0, stream.handle(), ids_there, panels, rows_of(out), out.rows, first_row);
+  with_list(stream, ids, [&](const auto& list) {
+    with_stored(panels.stored, [&](auto stored) {
+      launch(take_packed_rows<stored(), std::decay_t<decltype(list)>>,
+             dim3(blocks_for(out.cols, kThreads * kChunkCols<stored()>), grid_rows(out.rows)),
+             kThreads, 0, stream.handle(), list, panels, rows_of(out), out.rows, first_row);
+    });
   });
 }
 

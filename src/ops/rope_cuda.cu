@@ -1,4 +1,5 @@
 // Rotary position embedding: a thread turns eight pairs of one head, or fewer where the head's half ends.
+#include "ops/cuda/few.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -8,9 +9,11 @@ namespace {
 constexpr int kThreads = 256;
 
 // Threads of a token: `parts` for each head, part p has pairs 8p .. 8p + 7 of `half`.
+template <class Positions>
 __global__ void __launch_bounds__(kThreads)
-    turn_pairs(Rows x, const int32_t* positions, const float* cosines, const float* sines,
-               float sign, int64_t tokens, int64_t heads, int64_t half, int64_t parts) {
+    turn_pairs(Rows x, const __grid_constant__ Positions positions, const float* cosines,
+               const float* sines, float sign, int64_t tokens, int64_t heads, int64_t half,
+               int64_t parts) {
   const int64_t number = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (number >= tokens * heads * parts) return;
   const int64_t part = number % parts, head = number / parts % heads,
@@ -41,10 +44,12 @@ void rope(Stream& stream, View x, std::span<const int32_t> positions, const ops:
   const int64_t parts = (half + 7) / 8;
   Rows rows = rows_of(x);
   rows.wide = rows.wide && half % 8 == 0;  // else pairs begin anywhere
-  launch(turn_pairs, blocks_for(x.rows * heads * parts, kThreads), kThreads, 0, stream.handle(),
-         rows, stream.upload(positions), static_cast<const float*>(table.cos().data),
-         static_cast<const float*>(table.sin().data), turn == ops::Turn::forward ? 1.0f : -1.0f,
-         x.rows, heads, half, parts);
+  with_list(stream, positions, [&](const auto& list) {
+    launch(turn_pairs<std::decay_t<decltype(list)>>, blocks_for(x.rows * heads * parts, kThreads),
+           kThreads, 0, stream.handle(), rows, list, static_cast<const float*>(table.cos().data),
+           static_cast<const float*>(table.sin().data), turn == ops::Turn::forward ? 1.0f : -1.0f,
+           x.rows, heads, half, parts);
+  });
 }
 
 }  // namespace cria::cuda

@@ -92,11 +92,11 @@ TEST(AttentionCached, AWholePromptGivesTheBitsOfAttention) {
 class CachedInt8 : public testing::TestWithParam<HeadShape> {};
 
 struct Int8Conversation : Conversation {
-  Int8Conversation(const HeadShape& shape, int64_t tokens, DType dtype, ThreadPool& pool)
+  Int8Conversation(const HeadShape& shape, int64_t tokens, DType dtype)
       : Conversation(shape, tokens, dtype) {
     for (Tensor* m : {&k, &v}) {
       Tensor rounded(DType::i8, m->rows(), int8_row_bytes(shape.head_dim));
-      round_to_int8(*m, rounded, {pool});
+      round_to_int8(*m, rounded);
       *m = std::move(rounded);
     }
   }
@@ -115,7 +115,7 @@ struct Int8Conversation : Conversation {
 TEST_P(CachedInt8, GivesTheBitsOfTheNumbersItsRowsStandFor) {
   ThreadPool pool(2);
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Int8Conversation conversation(GetParam(), 150, dtype, pool);
+    const Int8Conversation conversation(GetParam(), 150, dtype);
     const Conversation opened = conversation.opened();
     const std::vector<int64_t> calls{130, 1, 1, 2, 1, 15};
     EXPECT_TRUE(same_bits(conversation.run(calls, {pool}), opened.run(calls, {pool})));
@@ -127,7 +127,7 @@ INSTANTIATE_TEST_SUITE_P(Odd, CachedInt8, testing::ValuesIn(kShapes));
 
 TEST(AttentionCached, RefusesACacheThatIsOnlyHalfInEightBits) {
   ThreadPool pool(1);
-  const Int8Conversation a({2, 1, 4}, 5, DType::f32, pool);
+  const Int8Conversation a({2, 1, 4}, 5, DType::f32);
   CachedSequence s = a.part(0, 1, 0);
   const Conversation plain({2, 1, 4}, 5, DType::f32);
   s.v = plain.v;

@@ -1,8 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <limits>
-
 #include "ops/attention.h"
 #include "ops/attention_cases.h"
 #include "ops/int8_rows.h"
@@ -124,25 +121,6 @@ TEST_P(CachedOnDevice, AgreesWithTheReferenceAndWithPrompts) {
   }
 }
 
-TEST(Int8RowsOnDevice, AreRoundedToTheProcessorsBits) {
-  for (const DType dtype : kComputeTypes) {
-    for (const int64_t dim : {2, 32, 70, 128}) {
-      for (const int64_t gap : {0, 6}) {
-        Window x(dtype, 9, dim, 1, gap);
-        set_number(x.view(), 1, 0, 0);
-        for (int64_t d = 0; d < dim; ++d) set_number(x.view(), 2, d, 0);  // a scale of 0
-        set_number(x.view(), 3, dim - 1, std::numeric_limits<float>::infinity());
-        set_number(x.view(), 4, 1, std::nanf(""));
-        Tensor rows(DType::i8, 9, int8_row_bytes(dim));
-        There x_there(x), rows_there(rows);
-        round_to_int8(x_there, rows_there, on_device());
-        round_to_int8(x.view(), rows, reference());
-        EXPECT_TRUE(same_bits(rows_there.back(), rows)) << dim;
-      }
-    }
-  }
-}
-
 // Single tokens and pieces of a prompt over caches of 8 bits are those over the numbers that the rows stand for.
 TEST_P(CachedOnDevice, ReadsCachesOf8Bits) {
   const int64_t first = GetParam(), dim = 40;
@@ -153,8 +131,8 @@ TEST_P(CachedOnDevice, ReadsCachesOf8Bits) {
                  v = random_matrix(dtype, 2 * capacity, dim, 2),
                  q = random_matrix(dtype, 6, 4 * dim, 3);
     Tensor k8(DType::i8, 2 * capacity, int8_row_bytes(dim)), v8 = k8.clone();
-    round_to_int8(k, k8, reference());
-    round_to_int8(v, v8, reference());
+    round_to_int8(k, k8);
+    round_to_int8(v, v8);
     const auto sequences = [&](ConstView keys, ConstView values) {
       return std::vector<CachedSequence>{{0, 1, first, keys, values, capacity},
                                          {1, 5, first, keys, values, capacity}};
@@ -169,6 +147,26 @@ TEST_P(CachedOnDevice, ReadsCachesOf8Bits) {
     });
     expect_close("out", back, out, tolerance(dtype));
   }
+}
+
+// More sequences than a kernel's arguments hold, of unlike lengths, and more heads in a group than a block has rows.
+TEST(AttentionOnDevice, DecodesManySequencesOfLargeGroups) {
+  const HeadShape shape{40, 2, 10};
+  constexpr int64_t kSequences = 11, kCapacity = 1100;
+  const Tensor k = random_matrix(DType::f32, 2 * kCapacity, 10, 1),
+               v = random_matrix(DType::f32, 2 * kCapacity, 10, 2),
+               q = random_matrix(DType::f32, kSequences, 400, 3);
+  const auto sequences = [&](ConstView keys, ConstView values) {
+    std::vector<CachedSequence> all;
+    for (int64_t n = 0; n < kSequences; ++n)
+      all.push_back({n, 1, n % 4 * 300 + n, keys, values, kCapacity});
+    return all;
+  };
+  Tensor out(DType::f32, kSequences, 400);
+  attention_cached(q, sequences(k, v), shape, out, reference());
+  There k_there(k), v_there(v), q_there(q), out_there(Tensor(DType::f32, kSequences, 400));
+  attention_cached(q_there, sequences(k_there, v_there), shape, out_there, on_device());
+  expect_close("out", out_there.back(), out, tolerance(DType::f32));
 }
 
 TEST(AttentionOnDevice, RefusesHeadsThatAreTooWide) {

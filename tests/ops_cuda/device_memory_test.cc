@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "model/llama.h"
+#include "model/packed_weights.h"
 #include "model/random_model.h"
 #include "ops_cuda/tested_device.h"
 
@@ -31,6 +32,45 @@ TEST(ModelOnDeviceMemory, WaitsOnceAStepAndAllocatesNothingLater) {
   step();
   EXPECT_EQ(fake_cuda_allocations(), allocations);
   EXPECT_EQ(fake_cuda_waits(), waits + 1);
+}
+
+// Kernels and copies of a decode step, of which a layer has 12 kernels: at hundreds of tokens a second each counts.
+TEST(ModelOnDeviceMemory, ADecodeStepIsFewKernelsAndNoUpload) {
+  const auto work_of = [](int64_t layers, const auto& decoder_of) {
+    LlamaConfig config = block_config(false);
+    config.num_hidden_layers = layers;
+    ops::Exec exec = ops::on_device();
+    return decoder_of(config, exec, [&](Decoder& decoder) {
+      KvCache first(config, DType::f32, exec.device), second(config, DType::f32, exec.device);
+      KvCache* const caches[] = {&first, &second};
+      Tensor logits(DType::f32, 2, config.vocab_size, exec.device);
+      const std::vector<int32_t> ids = {1, 2};
+      decoder.step(ids, caches, logits);
+      decoder.step(ids, caches, logits);
+      const int64_t before = fake_cuda_work();
+      decoder.step(ids, caches, logits);
+      return fake_cuda_work() - before;
+    });
+  };
+  const auto plain = [](const LlamaConfig& config, ops::Exec& exec, const auto& count) {
+    const ParamArena weights =
+        random_weights(config, DType::f32, ops::pool()).copy_to(&ops::device());
+    Decoder decoder(config, weights, DType::f32, exec);
+    return count(decoder);
+  };
+  const auto packed = [](const LlamaConfig& config, ops::Exec& exec, const auto& count) {
+    std::vector<DType> types;
+    for (const Param& p : llama_params(config))
+      types.push_back(p.is_norm() ? DType::f32 : DType::q8_0);
+    const PackedWeights weights(config, whole_model(config), types, &ops::device());
+    Decoder decoder(weights, DType::f32, exec);
+    return count(decoder);
+  };
+  const int64_t of_plain = work_of(1, plain), of_packed = work_of(1, packed);
+  EXPECT_EQ(work_of(3, plain) - of_plain, 2 * 12);
+  EXPECT_EQ(work_of(3, packed) - of_packed, 2 * 16);  // x is rounded four times more
+  EXPECT_LE(of_plain, 12 + 3);                        // the embedding, a norm, the head
+  EXPECT_LE(of_packed, 16 + 4);
 }
 
 // Several pieces there and back, by several threads at once, and a size that ends within a piece.

@@ -156,7 +156,10 @@ class CudaDevice : public ops::Device {
     cuda::attention_cached(op(), q, sequences, shape, out);
   }
 
-  void round_to_int8(ConstView x, View to) override { cuda::round_to_int8(op(), x, to); }
+  void append_to_caches(ConstView k, ConstView v, std::span<const ops::NewRows> caches,
+                        const ops::HeadShape& shape) override {
+    cuda::append_to_caches(op(), k, v, caches, shape);
+  }
 
   void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,
                             std::span<float> token_loss, const ops::HeadGradients& gradients,

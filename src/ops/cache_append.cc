@@ -1,0 +1,64 @@
+// On the processor each KV head of each sequence's keys, and of its values, is a piece of work.
+#include "ops/cache_append.h"
+
+#include "ops/device.h"
+#include "ops/door.h"
+#include "ops/elementwise_kernels.h"
+#include "ops/elementwise_ref.h"
+#include "ops/int8_rows.h"
+
+namespace cria::ops {
+namespace {
+
+constexpr std::string_view kOp = "append_to_caches";
+
+void require_cache(std::string_view name, ConstView cache, const NewRows& n,
+                   const HeadShape& shape) {
+  const bool small = cache.dtype == DType::i8;
+  if (!small) require_compute(kOp, name, cache);
+  require_shape(kOp, name, cache, shape.kv_heads * n.capacity,
+                small ? int8_row_bytes(shape.head_dim) : shape.head_dim);
+}
+
+void append_head(ConstView from, View to, bool reference) {
+  if (to.dtype == DType::i8) {
+    round_to_int8(from, to);
+  } else if (reference) {
+    convert_ref(from, to);
+  } else {
+    const auto& kernels = elementwise_kernels();
+    for (int64_t r = 0; r < from.rows; ++r)
+      kernels.convert(from.at(r, 0), from.dtype, to.at(r, 0), to.dtype, from.cols);
+  }
+}
+
+}  // namespace
+
+void append_to_caches(ConstView k, ConstView v, std::span<const NewRows> caches,
+                      const HeadShape& shape, const Exec& exec) {
+  for (const auto& [name, rows] : {std::pair<std::string_view, ConstView>{"k", k}, {"v", v}}) {
+    require_compute(kOp, name, rows);
+    require_shape(kOp, name, rows, k.rows, shape.kv_heads * shape.head_dim);
+  }
+  for (const NewRows& n : caches) {
+    require(n.count >= 0 && n.first_row >= 0 && n.first_row <= k.rows - n.count,
+            "{}: rows {} .. {} of {}", kOp, n.first_row, n.first_row + n.count, k.rows);
+    require(n.position >= 0 && n.position <= n.capacity - n.count,
+            "{}: position {} of a cache for {}", kOp, n.position + n.count, n.capacity);
+    require_cache("k", n.k, n, shape);
+    require_cache("v", n.v, n, shape);
+  }
+  if (exec.device != nullptr) return exec.device->append_to_caches(k, v, caches, shape);
+  const int64_t dim = shape.head_dim, heads = 2 * shape.kv_heads;
+  exec.pool.parallel_for(std::ssize(caches) * heads, [&](int64_t i) {
+    const NewRows& n = caches[static_cast<size_t>(i / heads)];
+    const int64_t head = i % heads / 2;
+    const bool values = i % 2 != 0;
+    const ConstView from =
+        (values ? v : k).row_range(n.first_row, n.count).col_range(head * dim, dim);
+    const View to = (values ? n.v : n.k).row_range(head * n.capacity + n.position, n.count);
+    append_head(from, to, exec.reference);
+  });
+}
+
+}  // namespace cria::ops
