@@ -110,8 +110,7 @@ void decode(benchmark::State& state, HeadShape s, int64_t keys, DType dtype, int
   const int64_t rows = s.kv_heads * keys;
   const int64_t layers =
       std::max<int64_t>(1, kReadBytes / (2 * bytes_of(dtype, rows * s.head_dim)));
-  const Tensor k = ramp(dtype, layers * rows, s.head_dim),
-               v = ramp(dtype, layers * rows, s.head_dim);
+  Tensor k = ramp(dtype, layers * rows, s.head_dim), v = ramp(dtype, layers * rows, s.head_dim);
   const Tensor q = ramp(dtype, 1, s.heads * s.head_dim);
   Tensor out(dtype, 1, s.heads * s.head_dim);
   for (auto _ : state) {

@@ -120,17 +120,10 @@ void DecoderLayer::attend(const Context& context, LayerActivations& a, LayerWork
     ops::attention(q, k, v, context.sequences, shape_, a.attended, a.lse, exec);
     return;
   }
-  ws.appended.clear();
   ws.cached.clear();
   for (size_t i = 0; i < context.caches.size(); ++i) {
     KvCache& cache = *context.caches[i];
     const int64_t begin = context.sequences[i], count = context.sequences[i + 1] - begin;
-    ws.appended.push_back({.first_row = begin,
-                           .count = count,
-                           .position = cache.length(),
-                           .k = cache.keys(index_),
-                           .v = cache.values(index_),
-                           .capacity = cache.capacity()});
     ws.cached.push_back({.first_row = begin,
                          .count = count,
                          .first_position = cache.length(),
@@ -138,7 +131,7 @@ void DecoderLayer::attend(const Context& context, LayerActivations& a, LayerWork
                          .v = cache.values(index_),
                          .capacity = cache.capacity()});
   }
-  ops::append_to_caches(k, v, ws.appended, shape_, exec);
+  ops::append_to_caches(k, v, ws.cached, shape_, exec);
   ops::attention_cached(q, ws.cached, shape_, a.attended, exec);
 }
 

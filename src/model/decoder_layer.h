@@ -56,9 +56,7 @@ struct LayerWorkspace {
   View whole;                                  // [T, h] with sequence parallelism, else empty
   View hidden;                                 // [T, F]
   View d_normed, d_hidden, d_attended, d_qkv;  // shaped like what they are the gradient of
-  // One for each sequence of a call with caches.
-  std::vector<ops::NewRows> appended;
-  std::vector<ops::CachedSequence> cached;
+  std::vector<ops::CachedSequence> cached;     // one for each sequence of a call with caches
 };
 
 class DecoderLayer {

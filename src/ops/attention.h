@@ -45,11 +45,11 @@ struct CachedSequence {
   // Query i stands at first_position + i and sees keys 0 .. first_position + i.
   int64_t first_position = 0;
   // [K * capacity, D], or rows of 8 bits (int8_rows.h); head g's keys are rows g * capacity + position
-  ConstView k, v;
+  View k, v;
   int64_t capacity = 0;
 };
 
-/// Attention of new tokens over caches that already hold their own keys and values. A sequence's
+/// Attention of new tokens over caches that already hold their own keys and values (cache_append.h). A sequence's
 /// result does not depend on the other sequences in the call, nor on how its tokens were cut into
 /// calls (keys are always summed in blocks counted from position 0). On a GPU with 16-bit types a
 /// single token is summed in another order than several.

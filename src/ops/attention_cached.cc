@@ -66,8 +66,8 @@ ForwardUnit prompt_unit(ConstView q, const CachedSequence& s, const Work& w, con
   const int64_t dim = shape.head_dim, group = shape.heads / shape.kv_heads;
   ForwardUnit unit;
   unit.q = head_rows(q, s.first_row + w.begin, w.head * group, dim);
-  unit.k = head_rows(s.k, w.head * s.capacity, 0, dim);
-  unit.v = head_rows(s.v, w.head * s.capacity, 0, dim);
+  unit.k = head_rows(ConstView(s.k), w.head * s.capacity, 0, dim);
+  unit.v = head_rows(ConstView(s.v), w.head * s.capacity, 0, dim);
   unit.out = head_rows(out, s.first_row + w.begin, w.head * group, dim);
   unit.queries = w.count;
   unit.first_position = s.first_position + w.begin;
@@ -80,8 +80,8 @@ DecodeUnit token_unit(ConstView q, const CachedSequence& s, const Work& w, const
   const int64_t dim = shape.head_dim, group = shape.heads / shape.kv_heads;
   DecodeUnit unit;
   unit.q = head_rows(q, s.first_row, w.head * group, dim);
-  unit.k = head_rows(s.k, w.head * s.capacity, 0, dim);
-  unit.v = head_rows(s.v, w.head * s.capacity, 0, dim);
+  unit.k = head_rows(ConstView(s.k), w.head * s.capacity, 0, dim);
+  unit.v = head_rows(ConstView(s.v), w.head * s.capacity, 0, dim);
   unit.first_key = w.begin;
   unit.keys = w.count;
   unit.group = group;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::string_view kOp = "append_to_caches";
 
-void require_cache(std::string_view name, ConstView cache, const NewRows& n,
+void require_cache(std::string_view name, ConstView cache, const CachedSequence& n,
                    const HeadShape& shape) {
   const bool small = cache.dtype == DType::i8;
   if (!small) require_compute(kOp, name, cache);
@@ -34,29 +34,29 @@ void append_head(ConstView from, View to, bool reference) {
 
 }  // namespace
 
-void append_to_caches(ConstView k, ConstView v, std::span<const NewRows> caches,
+void append_to_caches(ConstView k, ConstView v, std::span<const CachedSequence> sequences,
                       const HeadShape& shape, const Exec& exec) {
   for (const auto& [name, rows] : {std::pair<std::string_view, ConstView>{"k", k}, {"v", v}}) {
     require_compute(kOp, name, rows);
     require_shape(kOp, name, rows, k.rows, shape.kv_heads * shape.head_dim);
   }
-  for (const NewRows& n : caches) {
+  for (const CachedSequence& n : sequences) {
     require(n.count >= 0 && n.first_row >= 0 && n.first_row <= k.rows - n.count,
             "{}: rows {} .. {} of {}", kOp, n.first_row, n.first_row + n.count, k.rows);
-    require(n.position >= 0 && n.position <= n.capacity - n.count,
-            "{}: position {} of a cache for {}", kOp, n.position + n.count, n.capacity);
+    require(n.first_position >= 0 && n.first_position <= n.capacity - n.count,
+            "{}: position {} of a cache for {}", kOp, n.first_position + n.count, n.capacity);
     require_cache("k", n.k, n, shape);
     require_cache("v", n.v, n, shape);
   }
-  if (exec.device != nullptr) return exec.device->append_to_caches(k, v, caches, shape);
+  if (exec.device != nullptr) return exec.device->append_to_caches(k, v, sequences, shape);
   const int64_t dim = shape.head_dim, heads = 2 * shape.kv_heads;
-  exec.pool.parallel_for(std::ssize(caches) * heads, [&](int64_t i) {
-    const NewRows& n = caches[static_cast<size_t>(i / heads)];
+  exec.pool.parallel_for(std::ssize(sequences) * heads, [&](int64_t i) {
+    const CachedSequence& n = sequences[static_cast<size_t>(i / heads)];
     const int64_t head = i % heads / 2;
     const bool values = i % 2 != 0;
     const ConstView from =
         (values ? v : k).row_range(n.first_row, n.count).col_range(head * dim, dim);
-    const View to = (values ? n.v : n.k).row_range(head * n.capacity + n.position, n.count);
+    const View to = (values ? n.v : n.k).row_range(head * n.capacity + n.first_position, n.count);
     append_head(from, to, exec.reference);
   });
 }

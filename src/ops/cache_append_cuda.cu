@@ -50,15 +50,15 @@ __global__ void __launch_bounds__(kThreads) append(const __grid_constant__ Appen
   }
 }
 
-Cache cache_of(View rows, const ops::NewRows& n) {
-  return {rows.at(n.position, 0), rows.stride, n.capacity * rows.stride, rows.dtype};
+Cache cache_of(View rows, const ops::CachedSequence& n) {
+  return {rows.at(n.first_position, 0), rows.stride, n.capacity * rows.stride, rows.dtype};
 }
 
 }  // namespace
 
 void append_to_caches(Stream& stream, ConstView k, ConstView v,
-                      std::span<const ops::NewRows> caches, const ops::HeadShape& shape) {
-  for (size_t first = 0; first < caches.size(); first += kMost) {
+                      std::span<const ops::CachedSequence> sequences, const ops::HeadShape& shape) {
+  for (size_t first = 0; first < sequences.size(); first += kMost) {
     Appends all{};
     all.rows[0] = rows_of(k);
     all.rows[1] = rows_of(v);
@@ -66,8 +66,8 @@ void append_to_caches(Stream& stream, ConstView k, ConstView v,
     all.dim = static_cast<int>(shape.head_dim);
     unsigned count = 0;
     int64_t longest = 0;
-    for (; count < kMost && first + count < caches.size(); ++count) {
-      const ops::NewRows& n = caches[first + count];
+    for (; count < kMost && first + count < sequences.size(); ++count) {
+      const ops::CachedSequence& n = sequences[first + count];
       all.items[count] = {{cache_of(n.k, n), cache_of(n.v, n)}, n.first_row, n.count};
       longest = longest < n.count ? n.count : longest;
     }

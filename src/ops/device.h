@@ -77,7 +77,7 @@ class Device : public RowMemory {
   virtual void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
                                 const HeadShape& shape, View out) = 0;
 
-  virtual void append_to_caches(ConstView k, ConstView v, std::span<const NewRows> caches,
+  virtual void append_to_caches(ConstView k, ConstView v, std::span<const CachedSequence> sequences,
                                 const HeadShape& shape) = 0;
 
   virtual void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,

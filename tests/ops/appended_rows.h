@@ -35,9 +35,9 @@ struct AppendedRows {
   static int64_t count(int64_t n) { return n == 4 ? 0 : n % 3 == 0 ? 3 : 1; }
   /// Every sequence's rows, with memory that `there` makes of each cache.
   template <class There>
-  [[nodiscard]] std::vector<NewRows> rows(std::vector<There>& keys,
-                                          std::vector<There>& values) const {
-    std::vector<NewRows> all;
+  [[nodiscard]] std::vector<CachedSequence> rows(std::vector<There>& keys,
+                                                 std::vector<There>& values) const {
+    std::vector<CachedSequence> all;
     int64_t row = 0;
     for (int64_t n = 0; n < kSequences; ++n) {
       const auto i = static_cast<size_t>(n);

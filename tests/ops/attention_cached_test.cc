@@ -11,7 +11,7 @@ namespace {
 struct Conversation {
   AttentionCase c;
   int64_t capacity;
-  Tensor k, v;
+  mutable Tensor k, v;  // which attention only reads
   Conversation(const HeadShape& shape, int64_t tokens, DType dtype, uint64_t seed = 1)
       : c(shape, tokens, dtype, seed),
         capacity(tokens + 3),
@@ -129,7 +129,7 @@ TEST(AttentionCached, RefusesACacheThatIsOnlyHalfInEightBits) {
   ThreadPool pool(1);
   const Int8Conversation a({2, 1, 4}, 5, DType::f32);
   CachedSequence s = a.part(0, 1, 0);
-  const Conversation plain({2, 1, 4}, 5, DType::f32);
+  Conversation plain({2, 1, 4}, 5, DType::f32);
   s.v = plain.v;
   Tensor out(DType::f32, 1, 8);
   EXPECT_THROW(attention_cached(a.c.q().row_range(0, 1), {&s, 1}, a.c.shape, out, {pool}),

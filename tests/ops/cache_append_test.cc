@@ -32,12 +32,12 @@ TEST(CacheAppend, PutsEachHeadsRowsBehindThoseOfItsSequence) {
       for (const bool reference : {false, true}) {
         const HeadShape shape{4, 2, 40};
         AppendedRows a(shape, rows, cache);
-        const std::vector<NewRows> all = a.rows(a.k_caches, a.v_caches);
+        const std::vector<CachedSequence> all = a.rows(a.k_caches, a.v_caches);
         append_to_caches(a.k, a.v, all, shape, {.pool = pool, .reference = reference});
-        for (const NewRows& n : all) {
+        for (const CachedSequence& n : all) {
           for (int64_t head = 0; head < 2; ++head) {
             for (int64_t p = 0; p < n.capacity; ++p) {
-              const int64_t token = p - n.position, at = head * n.capacity + p;
+              const int64_t token = p - n.first_position, at = head * n.capacity + p;
               if (token >= 0 && token < n.count) {
                 const auto from = [&](Window& w) {
                   return ConstView(w.view())
@@ -61,7 +61,7 @@ TEST(CacheAppend, RefusesWhatDoesNotFit) {
   ThreadPool pool(1);
   const HeadShape shape{2, 1, 8};
   Tensor rows(DType::f32, 2, 8), cache(DType::f32, 4, 8), narrow(DType::f32, 4, 6);
-  const auto append = [&](const NewRows& n) {
+  const auto append = [&](const CachedSequence& n) {
     append_to_caches(rows, rows, {&n, 1}, shape, {pool});
   };
   append({0, 2, 2, cache, cache, 4});

@@ -90,10 +90,10 @@ TEST_P(CachedOnDevice, AgreesWithTheReferenceAndWithPrompts) {
   const HeadShape shape{4, 2, 10};
   const int64_t capacity = first + 7;
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    const Tensor k = random_matrix(dtype, 2 * capacity, 10, 1),
-                 v = random_matrix(dtype, 2 * capacity, 10, 2);
+    Tensor k = random_matrix(dtype, 2 * capacity, 10, 1),
+           v = random_matrix(dtype, 2 * capacity, 10, 2);
     const Tensor q = random_matrix(dtype, 6, 40, 3);
-    const auto sequences = [&](ConstView keys, ConstView values) {
+    const auto sequences = [&](View keys, View values) {
       return std::vector<CachedSequence>{{0, 1, first, keys, values, capacity},
                                          {1, 5, first, keys, values, capacity}};
     };
@@ -133,7 +133,7 @@ TEST_P(CachedOnDevice, ReadsCachesOf8Bits) {
     Tensor k8(DType::i8, 2 * capacity, int8_row_bytes(dim)), v8 = k8.clone();
     round_to_int8(k, k8);
     round_to_int8(v, v8);
-    const auto sequences = [&](ConstView keys, ConstView values) {
+    const auto sequences = [&](View keys, View values) {
       return std::vector<CachedSequence>{{0, 1, first, keys, values, capacity},
                                          {1, 5, first, keys, values, capacity}};
     };
@@ -153,10 +153,10 @@ TEST_P(CachedOnDevice, ReadsCachesOf8Bits) {
 TEST(AttentionOnDevice, DecodesManySequencesOfLargeGroups) {
   const HeadShape shape{40, 2, 10};
   constexpr int64_t kSequences = 11, kCapacity = 1100;
-  const Tensor k = random_matrix(DType::f32, 2 * kCapacity, 10, 1),
-               v = random_matrix(DType::f32, 2 * kCapacity, 10, 2),
-               q = random_matrix(DType::f32, kSequences, 400, 3);
-  const auto sequences = [&](ConstView keys, ConstView values) {
+  Tensor k = random_matrix(DType::f32, 2 * kCapacity, 10, 1),
+         v = random_matrix(DType::f32, 2 * kCapacity, 10, 2);
+  const Tensor q = random_matrix(DType::f32, kSequences, 400, 3);
+  const auto sequences = [&](View keys, View values) {
     std::vector<CachedSequence> all;
     for (int64_t n = 0; n < kSequences; ++n)
       all.push_back({n, 1, n % 4 * 300 + n, keys, values, kCapacity});

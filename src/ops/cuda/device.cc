@@ -156,9 +156,9 @@ class CudaDevice : public ops::Device {
     cuda::attention_cached(op(), q, sequences, shape, out);
   }
 
-  void append_to_caches(ConstView k, ConstView v, std::span<const ops::NewRows> caches,
+  void append_to_caches(ConstView k, ConstView v, std::span<const ops::CachedSequence> sequences,
                         const ops::HeadShape& shape) override {
-    cuda::append_to_caches(op(), k, v, caches, shape);
+    cuda::append_to_caches(op(), k, v, sequences, shape);
   }
 
   void linear_cross_entropy(ConstView x, ConstView w, std::span<const int32_t> targets,

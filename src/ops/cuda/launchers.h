@@ -63,7 +63,7 @@ void attention_cached(Stream& stream, ConstView q, std::span<const ops::CachedSe
                       const ops::HeadShape& shape, View out);
 
 void append_to_caches(Stream& stream, ConstView k, ConstView v,
-                      std::span<const ops::NewRows> caches, const ops::HeadShape& shape);
+                      std::span<const ops::CachedSequence> sequences, const ops::HeadShape& shape);
 /// to [KV heads * keys, head_dim], of f32, f16 or bf16: the first keys of each head of a cache in 8 bits.
 void open_int8_rows(Stream& stream, ConstView from, int64_t capacity, int64_t keys, View to);
 
