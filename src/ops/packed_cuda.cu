@@ -139,7 +139,8 @@ __global__ void __launch_bounds__(kThreads, Rows == 1 ? 4 : 2)
   const SharedArray<float> parts = shared_array<float>(0, kWarps * Rows * kPanel);
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
   int matrix = 0;
-  while (matrix + 1 < job.count && static_cast<int>(blockIdx.x) >= job.first_panel[matrix + 1]) ++matrix;
+  while (matrix + 1 < job.count && static_cast<int>(blockIdx.x) >= job.first_panel[matrix + 1])
+    ++matrix;
   const Panels& w = job.w[matrix];
   const int number = static_cast<int>(blockIdx.x) - job.first_panel[matrix];
   const unsigned char* const panel = w.data + number * w.panel_bytes;
@@ -245,9 +246,8 @@ void multiply_few(Stream& stream, PanelJob job, int64_t rows) {
     for (job.first_row = 0; job.first_row < rows; job.first_row += kRows) {
       job.rows = std::min<int64_t>(kRows, rows - job.first_row);
       const int most = job.rows == 1 ? 1 : kRows;
-      launch(most == 1 ? multiply_panel<stored(), 1> : multiply_panel<stored(), kRows>,
-             panels, kThreads, kWarps * most * kPanel * 4, stream.handle(),
-             job);
+      launch(most == 1 ? multiply_panel<stored(), 1> : multiply_panel<stored(), kRows>, panels,
+             kThreads, kWarps * most * kPanel * 4, stream.handle(), job);
     }
   });
 }
