@@ -6,32 +6,12 @@
 #include "ops/attention_door.h"
 #include "ops/attention_ref.h"
 #include "ops/device.h"
-#include "ops/int8_rows.h"
 #include "ops/scratch.h"
 
 namespace cria::ops {
 namespace {
 
 constexpr std::string_view kOp = "attention_cached";
-
-void require_cache(std::string_view name, ConstView m, int64_t rows, int64_t dim) {
-  if (m.dtype == DType::i8) return require_shape(kOp, name, m, rows, int8_row_bytes(dim));
-  require_matrix(kOp, name, m, rows, dim);
-}
-
-void require_sequence(size_t n, const CachedSequence& s, ConstView q, const HeadShape& shape) {
-  require(s.count >= 0 && s.first_row >= 0 && s.first_row <= q.rows - s.count,
-          "{}: sequence {} has rows {} .. {} of {}", kOp, n, s.first_row, s.first_row + s.count,
-          q.rows);
-  require((s.k.dtype == DType::i8) == (s.v.dtype == DType::i8),
-          "{}: sequence {} has k in {} and v in {}, expected both in 8 bits or neither", kOp, n,
-          name_of(s.k.dtype), name_of(s.v.dtype));
-  require(s.first_position >= 0 && s.first_position <= s.capacity - s.count,
-          "{}: sequence {} reaches position {} of a cache for {}", kOp, n,
-          s.first_position + s.count, s.capacity);
-  require_cache("k", s.k, shape.kv_heads * s.capacity, shape.head_dim);
-  require_cache("v", s.v, shape.kv_heads * s.capacity, shape.head_dim);
-}
 
 /// One KV head of one sequence: a block of queries of a prompt, or a span of keys of a single
 /// token.
@@ -96,7 +76,8 @@ void attention_cached(ConstView q, std::span<const CachedSequence> sequences,
   require_heads(kOp, shape);
   require_matrix(kOp, "q", q, q.rows, shape.heads * shape.head_dim);
   require_matrix(kOp, "out", out, q.rows, shape.heads * shape.head_dim);
-  for (size_t n = 0; n < sequences.size(); ++n) require_sequence(n, sequences[n], q, shape);
+  for (size_t n = 0; n < sequences.size(); ++n)
+    require_sequence(kOp, n, sequences[n], q.rows, shape);
   if (exec.device != nullptr) return exec.device->attention_cached(q, sequences, shape, out);
   if (exec.reference) return attention_cached_ref(q, sequences, shape, out);
 

@@ -1,6 +1,7 @@
 // On the processor each KV head of each sequence's keys, and of its values, is a piece of work.
 #include "ops/cache_append.h"
 
+#include "ops/attention_door.h"
 #include "ops/device.h"
 #include "ops/door.h"
 #include "ops/elementwise_kernels.h"
@@ -11,14 +12,6 @@ namespace cria::ops {
 namespace {
 
 constexpr std::string_view kOp = "append_to_caches";
-
-void require_cache(std::string_view name, ConstView cache, const CachedSequence& n,
-                   const HeadShape& shape) {
-  const bool small = cache.dtype == DType::i8;
-  if (!small) require_compute(kOp, name, cache);
-  require_shape(kOp, name, cache, shape.kv_heads * n.capacity,
-                small ? int8_row_bytes(shape.head_dim) : shape.head_dim);
-}
 
 void append_head(ConstView from, View to, bool reference) {
   if (to.dtype == DType::i8) {
@@ -40,14 +33,8 @@ void append_to_caches(ConstView k, ConstView v, std::span<const CachedSequence> 
     require_compute(kOp, name, rows);
     require_shape(kOp, name, rows, k.rows, shape.kv_heads * shape.head_dim);
   }
-  for (const CachedSequence& n : sequences) {
-    require(n.count >= 0 && n.first_row >= 0 && n.first_row <= k.rows - n.count,
-            "{}: rows {} .. {} of {}", kOp, n.first_row, n.first_row + n.count, k.rows);
-    require(n.first_position >= 0 && n.first_position <= n.capacity - n.count,
-            "{}: position {} of a cache for {}", kOp, n.first_position + n.count, n.capacity);
-    require_cache("k", n.k, n, shape);
-    require_cache("v", n.v, n, shape);
-  }
+  for (size_t n = 0; n < sequences.size(); ++n)
+    require_sequence(kOp, n, sequences[n], k.rows, shape);
   if (exec.device != nullptr) return exec.device->append_to_caches(k, v, sequences, shape);
   const int64_t dim = shape.head_dim, heads = 2 * shape.kv_heads;
   exec.pool.parallel_for(std::ssize(sequences) * heads, [&](int64_t i) {
