@@ -17,13 +17,16 @@ part_1b_train_4096() { bench --random 1b --what train --prompt 4096 --repeat 4; 
 part_8b_decode_bf16() { bench --random 8b --what prefill,decode --prompt 2048 --tokens 64 --repeat 4; }
 part_8b_decode_q8_0() { bench --random 8b --what prefill,decode --prompt 2048 --tokens 64 --repeat 4 --weights q8_0; }
 part_8b_decode_int4_g128() { bench --random 8b --what prefill,decode --prompt 2048 --tokens 64 --repeat 4 --weights int4_g128; }
+part_8b_decode_int4_g128_no_graphs() { CRIA_CUDA_GRAPHS=0 part_8b_decode_int4_g128; }
 part_8b_train_8192() { bench --random 8b --what train --prompt 8192 --repeat 3 --storage bf16 --recompute; }
+part_8b_train_8192_timed() { CRIA_CUDA_ALGORITHMS=$out/algorithms part_8b_train_8192; }
 part_8b_train_4096() { bench --random 8b --what train --prompt 4096 --repeat 3 --storage bf16 --recompute; }
 part_1b_train_8192() { bench --random 1b --what train --prompt 8192 --repeat 4; }
 part_8b_batch_16() { bench --random 8b --what decode --tokens 64 --batch 16 --repeat 3 --weights int4_g128; }
 
 # The most telling first.
-all=(tests peaks 8b_decode_bf16 8b_decode_int4_g128 1b_train_4096 8b_train_8192 8b_decode_q8_0 1b_train_8192 8b_train_4096 8b_batch_16)
+all=(tests peaks 8b_decode_bf16 8b_decode_int4_g128 1b_train_4096 8b_train_8192 8b_train_8192_timed 8b_decode_q8_0 8b_decode_int4_g128_no_graphs 1b_train_8192
+  8b_train_4096 8b_batch_16)
 [ $# -gt 0 ] || set -- "${all[@]}"
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.sm,clocks.max.sm --format=csv,noheader \
   >"$out/card.txt" || true

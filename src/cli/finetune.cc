@@ -24,6 +24,7 @@
 #include "train/dataset_source.h"
 #include "train/evaluate.h"
 #include "train/run_log.h"
+#include "train/stop_signals.h"
 #include "train/trainer.h"
 
 namespace cria::cli {
@@ -226,6 +227,7 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
               "--seq_length 128 --lr 2e-4");
   declare(flags, f);
   if (!flags.parse(arguments)) return 0;
+  hold_save_requests();
   const std::unique_ptr<ops::Device> device = open_device(f.device);
   check_flags(f, device.get());
 

@@ -253,6 +253,7 @@ void Decoder::step(std::span<const int32_t> ids, std::span<KvCache* const> cache
     m.positions[i] = static_cast<int32_t>(caches[i]->length());
   }
   const int32_t furthest = *std::ranges::max_element(m.positions);
+  if (m.exec.device != nullptr) m.exec.device->begin_step();
   const View x = m.run_layers(ids, {.positions = m.positions,
                                     .rope = m.rope.covering(furthest + 1),
                                     .sequences = m.rows,
@@ -260,6 +261,7 @@ void Decoder::step(std::span<const int32_t> ids, std::span<KvCache* const> cache
                                     .few_rows = true,
                                     .tp = m.tp});
   m.head(x, logits);
+  if (m.exec.device != nullptr) m.exec.device->end_step();
   for (KvCache* cache : caches) cache->advance(1);
 }
 

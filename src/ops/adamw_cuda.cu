@@ -1,6 +1,7 @@
 // AdamW for all parameters at once, and the two halves of an exact master: all of a step in one pass over memory.
 #include <vector>
 
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -153,21 +154,20 @@ void adamw(Stream& stream, std::span<const ops::AdamWParam> params,
                      p.decays ? factors.weight_decay : 0.0f});
     blocks += p.weight.rows * blocks_in_row;
   }
-  launch(step, static_cast<unsigned>(blocks), kThreads, 0, stream.handle(),
-         stream.upload<Param>(table), static_cast<int>(table.size()), factors);
+  launch(step, static_cast<unsigned>(blocks), kThreads, 0, stream, stream.upload<Param>(table),
+         static_cast<int>(table.size()), factors);
 }
 
 void split_master(Stream& stream, ConstView f32, View weight, View low) {
-  launch(split, grid_of(f32), kThreads, 0, stream.handle(), static_cast<const float*>(f32.data),
-         f32.stride, static_cast<uint16_t*>(weight.data), weight.stride,
-         static_cast<int16_t*>(low.data), low.stride, f32.rows, f32.cols);
+  launch(split, grid_of(f32), kThreads, 0, stream, static_cast<const float*>(f32.data), f32.stride,
+         static_cast<uint16_t*>(weight.data), weight.stride, static_cast<int16_t*>(low.data),
+         low.stride, f32.rows, f32.cols);
 }
 
 void join_master(Stream& stream, ConstView weight, ConstView low, View f32) {
-  launch(join, grid_of(f32), kThreads, 0, stream.handle(),
-         static_cast<const uint16_t*>(weight.data), weight.stride,
-         static_cast<const int16_t*>(low.data), low.stride, static_cast<float*>(f32.data),
-         f32.stride, f32.rows, f32.cols);
+  launch(join, grid_of(f32), kThreads, 0, stream, static_cast<const uint16_t*>(weight.data),
+         weight.stride, static_cast<const int16_t*>(low.data), low.stride,
+         static_cast<float*>(f32.data), f32.stride, f32.rows, f32.cols);
 }
 
 }  // namespace cria::cuda

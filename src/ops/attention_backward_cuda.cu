@@ -3,6 +3,7 @@
 // again in both. Any head_dim and any mix of dtypes; what tensor cores can do goes to attention_backward_mma_cuda.cu.
 #include "ops/cuda/attention_mma.h"
 #include "ops/cuda/attention_tiles.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -214,8 +215,8 @@ void attention_backward(Stream& stream, ConstView q, ConstView k, ConstView v, C
   if (sequences.empty()) return;
   const AttentionShape shape = attention_shape(heads);
   auto* const delta = stream.scratch<float>(q.rows * heads.heads);
-  launch(output_dots, blocks_for(q.rows * heads.heads, kWarps), kThreads, 0, stream.handle(),
-         rows_of(out), rows_of(dout), q.rows, heads.heads, shape.dim, delta);
+  launch(output_dots, blocks_for(q.rows * heads.heads, kWarps), kThreads, 0, stream, rows_of(out),
+         rows_of(dout), q.rows, heads.heads, shape.dim, delta);
   if (mma_fits(heads, q.dtype, sequences) && dout.dtype == q.dtype)
     return attention_backward_mma(stream, sequences, q, lse, delta, dout, heads, dq, dk, dv);
   const std::vector<Tile> rows = cut_tiles(sequences, shape.group, kOwn);
@@ -225,11 +226,11 @@ void attention_backward(Stream& stream, ConstView q, ConstView k, ConstView v, C
                   delta,      lse.stride,    heads.heads};
   const auto kv_heads = static_cast<unsigned>(heads.kv_heads);
   launch(query_gradient, dim3(static_cast<unsigned>(rows.size()), kv_heads), kThreads,
-         Shared::bytes(shape.dim), stream.handle(), s, stream.upload(std::span<const Tile>(rows)),
-         in, shape, rows_of(dq));
+         Shared::bytes(shape.dim), stream, s, stream.upload(std::span<const Tile>(rows)), in, shape,
+         rows_of(dq));
   launch(key_gradient, dim3(static_cast<unsigned>(keys.size()), kv_heads), kThreads,
-         Shared::bytes(shape.dim), stream.handle(), s, stream.upload(std::span<const Tile>(keys)),
-         in, shape, rows_of(dk), rows_of(dv));
+         Shared::bytes(shape.dim), stream, s, stream.upload(std::span<const Tile>(keys)), in, shape,
+         rows_of(dk), rows_of(dv));
 }
 
 }  // namespace cria::cuda

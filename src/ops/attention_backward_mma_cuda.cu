@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "ops/cuda/attention_mma.h"
+#include "ops/cuda/launch.h"
 
 namespace cria::cuda {
 namespace {
@@ -236,11 +237,11 @@ void run(Stream& stream, const Call& call, const ops::HeadShape& heads) {
   const Sequence* const s = stream.upload(call.sequences);
   const auto kv_heads = static_cast<unsigned>(heads.kv_heads);
   launch(query_gradient<kBf16, kDim>, dim3(static_cast<unsigned>(rows.size()), kv_heads),
-         kMmaThreads, Shared<kDim, kQueryTiles>::kBytes, stream.handle(), s,
+         kMmaThreads, Shared<kDim, kQueryTiles>::kBytes, stream, s,
          stream.upload(std::span<const Tile>(rows)), call.in, shape, call.dq);
   launch(key_gradient<kBf16, kDim>, dim3(static_cast<unsigned>(keys.size()), kv_heads), kMmaThreads,
-         Shared<kDim, kKeyTiles>::kBytes, stream.handle(), s,
-         stream.upload(std::span<const Tile>(keys)), call.in, shape, call.dk, call.dv);
+         Shared<kDim, kKeyTiles>::kBytes, stream, s, stream.upload(std::span<const Tile>(keys)),
+         call.in, shape, call.dk, call.dv);
 }
 
 }  // namespace

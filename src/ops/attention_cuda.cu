@@ -6,6 +6,7 @@
 #include "ops/cuda/attention_mma.h"
 #include "ops/cuda/attention_tiles.h"
 #include "ops/cuda/int8_rows.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -258,7 +259,7 @@ void run_forward(Stream& stream, std::span<const Sequence> sequences, ConstView 
   const AttentionShape shape = attention_shape(heads);
   const std::vector<Tile> tiles = cut_tiles(sequences, shape.group, kTileRows);
   launch(forward, dim3(static_cast<unsigned>(tiles.size()), static_cast<unsigned>(heads.kv_heads)),
-         kThreads, Shared::bytes(shape.dim), stream.handle(), stream.upload(sequences),
+         kThreads, Shared::bytes(shape.dim), stream, stream.upload(sequences),
          stream.upload(std::span<const Tile>(tiles)), rows_of(q), shape, rows_of(out),
          static_cast<float*>(lse.data), lse.stride);
 }
@@ -281,8 +282,8 @@ void run_decode(Stream& stream, std::span<const Sequence> sequences, ConstView q
     step.partials = stream.scratch<float>(static_cast<int64_t>(some.size()) * heads.kv_heads *
                                           step.tiles * step.spans * kTileRows * (2 + shape.dim));
     launch(decode_span, dim3(spans * tiles, kv_heads, count), kThreads, Shared::bytes(shape.dim),
-           stream.handle(), step, rows_of(q), shape);
-    launch(combine_spans, dim3(tiles, kv_heads, count), kThreads, 0, stream.handle(), step, shape,
+           stream, step, rows_of(q), shape);
+    launch(combine_spans, dim3(tiles, kv_heads, count), kThreads, 0, stream, step, shape,
            rows_of(out));
   }
 }

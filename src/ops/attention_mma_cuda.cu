@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "ops/cuda/attention_mma.h"
+#include "ops/cuda/launch.h"
 
 namespace cria::cuda {
 namespace {
@@ -166,7 +167,7 @@ void run(Stream& stream, std::span<const Sequence> sequences, ConstView q,
   const std::vector<Tile> tiles = cut_tiles(sequences, shape.group, kRows);
   launch(forward<kBf16, kDim>,
          dim3(static_cast<unsigned>(tiles.size()), static_cast<unsigned>(heads.kv_heads)),
-         kMmaThreads, Shared<kDim>::kBytes, stream.handle(), stream.upload(sequences),
+         kMmaThreads, Shared<kDim>::kBytes, stream, stream.upload(sequences),
          stream.upload(std::span<const Tile>(tiles)), rows_of(q), shape,
          Results{rows_of(out), static_cast<float*>(lse.data), lse.stride});
 }

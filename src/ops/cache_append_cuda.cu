@@ -1,6 +1,7 @@
 // New keys and values into their caches: one kernel for all heads of up to eight sequences, which are told in its arguments. A warp
 // has 32 numbers of a row, which share a scale in caches of 8 bits.
 #include "ops/cuda/int8_rows.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -73,7 +74,7 @@ void append_to_caches(Stream& stream, ConstView k, ConstView v,
     }
     const int64_t groups = (shape.head_dim + kWarp - 1) / kWarp;
     launch(append, dim3(blocks_for(longest * shape.kv_heads * groups, kWarps), 2 * count), kThreads,
-           0, stream.handle(), all);
+           0, stream, all);
   }
 }
 

@@ -21,7 +21,7 @@ struct CudaLibrary {
   std::unique_ptr<Device> (*open)(int number);
   int (*devices)();
 };
-constexpr int kCudaLibraryVersion = 6;
+constexpr int kCudaLibraryVersion = 7;
 /// Its only symbol: const CudaLibrary* cria_cuda_library().
 constexpr const char* kCudaLibrarySymbol = "cria_cuda_library";
 

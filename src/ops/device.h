@@ -34,6 +34,12 @@ class Device : public RowMemory {
   /// Bytes that can still be allocated.
   [[nodiscard]] virtual int64_t available() = 0;
 
+  /// What lies between is a step of few rows that will come again in much the same way, as decode steps do: the device may start
+  /// its kernels many at a time. Without effect on what they do, and on what waits for them. A step may go without its end when
+  /// an exception leaves it.
+  virtual void begin_step() = 0;
+  virtual void end_step() = 0;
+
   virtual void add(View x, ConstView y) = 0;
   virtual void fill_zero(View x) = 0;
 

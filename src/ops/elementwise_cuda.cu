@@ -1,6 +1,7 @@
 // Copies with conversion, and sums: eight numbers a thread.
 #include <vector>
 
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -64,8 +65,8 @@ void convert(Stream& stream, ConstView from, View to) {
     from = one_row(from);
     to = one_row(to);
   }
-  launch(convert_kernel, dim3(blocks_for(to.cols, kStep), grid_rows(to.rows)), kThreads, 0,
-         stream.handle(), rows_of(from), rows_of(to), to.rows, to.cols);
+  launch(convert_kernel, dim3(blocks_for(to.cols, kStep), grid_rows(to.rows)), kThreads, 0, stream,
+         rows_of(from), rows_of(to), to.rows, to.cols);
 }
 
 void add(Stream& stream, View x, ConstView y) {
@@ -73,8 +74,8 @@ void add(Stream& stream, View x, ConstView y) {
     x = one_row(x);
     y = one_row(y);
   }
-  launch(add_kernel, dim3(blocks_for(x.cols, kStep), grid_rows(x.rows)), kThreads, 0,
-         stream.handle(), rows_of(x), rows_of(y), x.rows, x.cols);
+  launch(add_kernel, dim3(blocks_for(x.cols, kStep), grid_rows(x.rows)), kThreads, 0, stream,
+         rows_of(x), rows_of(y), x.rows, x.cols);
 }
 
 void sum_in_order(Stream& stream, std::span<const ConstView> terms, View out) {
@@ -84,8 +85,8 @@ void sum_in_order(Stream& stream, std::span<const ConstView> terms, View out) {
   for (const ConstView& term : terms) rows.push_back(rows_of(one ? one_row(term) : term));
   if (one) out = one_row(out);
   const ConstRows* const there = stream.upload(std::span<const ConstRows>(rows));
-  launch(sum_kernel, dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0,
-         stream.handle(), there, static_cast<int>(rows.size()), rows_of(out), out.rows, out.cols);
+  launch(sum_kernel, dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0, stream,
+         there, static_cast<int>(rows.size()), rows_of(out), out.rows, out.cols);
 }
 
 void fill_zero(Stream& stream, View x) {
@@ -98,8 +99,7 @@ void fill_zero(Stream& stream, View x) {
     return;
   }
   launch(zero_kernel, dim3(blocks_for(x.cols * element, kThreads), grid_rows(x.rows)), kThreads, 0,
-         stream.handle(), static_cast<unsigned char*>(x.data), x.stride * element, x.rows,
-         x.cols * element);
+         stream, static_cast<unsigned char*>(x.data), x.stride * element, x.rows, x.cols * element);
 }
 
 }  // namespace cria::cuda

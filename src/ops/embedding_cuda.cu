@@ -1,6 +1,7 @@
 // Rows of a table by token id. In backward a block has one id, whose tokens it adds in order: no atomic addition, so the same
 // bits on every run.
 #include "ops/cuda/few.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -47,8 +48,8 @@ void embedding(Stream& stream, std::span<const int32_t> ids, ConstView table, Vi
                int64_t first_row) {
   with_list(stream, ids, [&](const auto& list) {
     launch(take_rows<std::decay_t<decltype(list)>>,
-           dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0, stream.handle(),
-           list, rows_of(table), rows_of(out), out.rows, first_row, table.rows, out.cols);
+           dim3(blocks_for(out.cols, kStep), grid_rows(out.rows)), kThreads, 0, stream, list,
+           rows_of(table), rows_of(out), out.rows, first_row, table.rows, out.cols);
   });
 }
 
@@ -56,9 +57,9 @@ void embedding_backward(Stream& stream, std::span<const int32_t> tokens,
                         std::span<const int32_t> starts, std::span<const int32_t> rows,
                         ConstView dout, View dtable) {
   const auto groups = static_cast<int64_t>(rows.size());
-  launch(add_tokens, dim3(blocks_for(dtable.cols, kStep), grid_rows(groups)), kThreads, 0,
-         stream.handle(), stream.upload(tokens), stream.upload(starts), stream.upload(rows), groups,
-         rows_of(dout), rows_of(dtable), dtable.cols);
+  launch(add_tokens, dim3(blocks_for(dtable.cols, kStep), grid_rows(groups)), kThreads, 0, stream,
+         stream.upload(tokens), stream.upload(starts), stream.upload(rows), groups, rows_of(dout),
+         rows_of(dtable), dtable.cols);
 }
 
 }  // namespace cria::cuda

@@ -1,5 +1,6 @@
 // The product of a decode step: a warp for each row of w, which it reads once for up to eight rows of x. A row of x meets the
 // same lanes in the same order however many rows there are.
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -38,8 +39,8 @@ __global__ void __launch_bounds__(kThreads, 4)
 void gemv(Stream& stream, ConstView x, ConstView w, View y, ops::Into into) {
   for (int64_t first = 0; first < x.rows; first += kRows) {
     const int64_t rows = x.rows - first < kRows ? x.rows - first : kRows;
-    launch(dot_rows, blocks_for(w.rows, kWarps), kThreads, 0, stream.handle(), rows_of(x),
-           rows_of(w), rows_of(y), first, rows, w.rows, w.cols, into == ops::Into::add);
+    launch(dot_rows, blocks_for(w.rows, kWarps), kThreads, 0, stream, rows_of(x), rows_of(w),
+           rows_of(y), first, rows, w.rows, w.cols, into == ops::Into::add);
   }
 }
 

@@ -1,5 +1,6 @@
 // Sums of squares of rows, in f64: a block for each row, threads in a fixed order. Then the rows' sums without rounding, as
 // base/exact_sum.h has them: whole numbers, whose order does not matter.
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -86,16 +87,15 @@ void add_squares(Stream& stream, std::span<const ConstView> xs, int64_t* limbs) 
   auto* const sums = stream.scratch<double>(rows);
   double* at = sums;
   for (const ConstView x : xs) {
-    launch(row_squares, blocks_for(x.rows, 1), kThreads, kThreads / kWarp * 8, stream.handle(),
-           rows_of(x), x.cols, at);
+    launch(row_squares, blocks_for(x.rows, 1), kThreads, kThreads / kWarp * 8, stream, rows_of(x),
+           x.cols, at);
     at += x.rows;
   }
   const int64_t wanted = blocks_for(rows, kThreads);
   const int64_t blocks = wanted < kMostBlocks ? wanted : kMostBlocks;
   auto* const parts = stream.scratch<int64_t>(blocks * kLimbs);
-  launch(add_rows, static_cast<unsigned>(blocks), kThreads, kLimbs * 8, stream.handle(), sums, rows,
-         parts);
-  launch(add_parts, 1, kThreads, kLimbs * 8, stream.handle(), parts, blocks, limbs);
+  launch(add_rows, static_cast<unsigned>(blocks), kThreads, kLimbs * 8, stream, sums, rows, parts);
+  launch(add_parts, 1, kThreads, kLimbs * 8, stream, parts, blocks, limbs);
 }
 
 }  // namespace cria::cuda

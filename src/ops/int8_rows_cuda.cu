@@ -1,5 +1,6 @@
 // Rows of caches in 8 bits (ops/int8_rows.h) opened for prompts.
 #include "ops/cuda/int8_rows.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -24,9 +25,8 @@ __global__ void __launch_bounds__(kThreads)
 
 void open_int8_rows(Stream& stream, ConstView from, int64_t capacity, int64_t keys, View to) {
   const dim3 grid(blocks_for(to.cols, kThreads), grid_rows(to.rows), 1);
-  launch(open_rows, grid, kThreads, 0, stream.handle(), static_cast<const int8_t*>(from.data),
-         from.stride, capacity * from.stride, keys, to.rows, static_cast<int>(to.cols),
-         rows_of(to));
+  launch(open_rows, grid, kThreads, 0, stream, static_cast<const int8_t*>(from.data), from.stride,
+         capacity * from.stride, keys, to.rows, static_cast<int>(to.cols), rows_of(to));
 }
 
 }  // namespace cria::cuda

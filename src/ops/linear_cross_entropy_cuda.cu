@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -147,20 +148,19 @@ __global__ void __launch_bounds__(kThreads) move_rows(ConstRows from, const int6
 void run_losses(Stream& stream, const Chunk& c, int64_t rows, const ops::VocabSplit* split,
                 float* row_loss) {
   const unsigned blocks = blocks_for(rows, 1);
-  if (split == nullptr)
-    return launch(losses, blocks, kThreads, kSpace, stream.handle(), c, row_loss);
+  if (split == nullptr) return launch(losses, blocks, kThreads, kSpace, stream, c, row_loss);
   std::vector<float> most(static_cast<size_t>(rows));
   std::vector<double> sums(2 * static_cast<size_t>(rows));
   auto* const most_here = stream.scratch<float>(rows);
   auto* const sums_here = stream.scratch<double>(2 * rows);
-  launch(largest, blocks, kThreads, kSpace, stream.handle(), c, most_here);
+  launch(largest, blocks, kThreads, kSpace, stream, c, most_here);
   stream.download(most_here, std::span<float>(most));
   split->max(most);
   const float* const most_all = stream.upload(std::span<const float>(most));
-  launch(split_sums, blocks, kThreads, kSpace, stream.handle(), c, most_all, sums_here, rows);
+  launch(split_sums, blocks, kThreads, kSpace, stream, c, most_all, sums_here, rows);
   stream.download(sums_here, std::span<double>(sums));
   split->sum(sums);
-  launch(split_losses, blocks, kThreads, 0, stream.handle(), c, most_all,
+  launch(split_losses, blocks, kThreads, 0, stream, c, most_all,
          stream.upload(std::span<const double>(sums)), rows, row_loss);
 }
 
@@ -178,8 +178,8 @@ bool neighbours(std::span<const int64_t> rows) {
 
 void move(Stream& stream, ConstView from, const int64_t* rows, View to, int64_t count,
           bool gather) {
-  launch(move_rows, dim3(blocks_for(from.cols, kStep), grid_rows(count)), kThreads, 0,
-         stream.handle(), rows_of(from), rows, rows_of(to), count, from.cols, gather);
+  launch(move_rows, dim3(blocks_for(from.cols, kStep), grid_rows(count)), kThreads, 0, stream,
+         rows_of(from), rows, rows_of(to), count, from.cols, gather);
 }
 
 void run_chunk(Stream& stream, Blas& blas, const Head& head, std::span<const int64_t> rows,

@@ -3,6 +3,7 @@
 #include "ops/next_token.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -15,12 +16,47 @@
 namespace cria::ops {
 namespace {
 
+// Less likely than e^-700 times the likeliest is never: no sum of doubles changes by it.
+constexpr double kLeastExponent = -700;
+
+/// e^x for kLeastExponent - 1 < x <= 0, to a last bit or two; without a branch, so that a loop of it becomes vectors. x = n ln 2 + r with ln 2
+/// in two parts, and Taylor's polynomial for |r| <= ln 2 / 2, whose remainder is below 1e-17.
+inline double exp_below(double x) {
+  constexpr double kLog2e = 1.4426950408889634, kLn2High = 6.93147180369123816490e-01,
+                   kLn2Low = 1.90821492927058770002e-10;
+  constexpr double kRound = 0x1.8p52;  // adding it leaves a whole number in the lowest bits
+  const double shifted = x * kLog2e + kRound;
+  const double n = shifted - kRound;
+  const double r = (x - n * kLn2High) - n * kLn2Low;
+  double p = 1.0 / 6227020800;
+  p = p * r + 1.0 / 479001600;
+  p = p * r + 1.0 / 39916800;
+  p = p * r + 1.0 / 3628800;
+  p = p * r + 1.0 / 362880;
+  p = p * r + 1.0 / 40320;
+  p = p * r + 1.0 / 5040;
+  p = p * r + 1.0 / 720;
+  p = p * r + 1.0 / 120;
+  p = p * r + 1.0 / 24;
+  p = p * r + 1.0 / 6;
+  p = p * r + 1.0 / 2;
+  p = p * r + 1;
+  p = p * r + 1;
+  // 2^n: n stands in the lowest bits of `shifted`, and goes to where the exponent is.
+  return p * std::bit_cast<double>((std::bit_cast<uint64_t>(shifted) + 1023) << 52);
+}
+
 /// What a draw needs; kept by each thread, so that tokens allocate nothing.
 struct Candidates {
+  size_t count = 0;             // the first of each list
   std::vector<int32_t> ids;     // still in question, ascending
+  std::vector<float> logits;    // of each
   std::vector<double> weights;  // exp(logit - highest) of each
   std::vector<float> highest;   // a heap
   std::vector<int32_t> order;   // places in ids, the likeliest first
+  [[nodiscard]] double total() const {
+    return std::accumulate(weights.data(), weights.data() + count, 0.0);
+  }
 };
 
 float highest_of(std::span<const float> x) {
@@ -44,14 +80,35 @@ float kth_highest(std::span<const float> x, int64_t k, std::vector<float>& heap)
   return heap.front();
 }
 
+/// Those whose logits are `least` or more, and what stands against them to the draw.
+void collect(std::span<const float> logits, float least, Candidates& c) {
+  const size_t count = logits.size();
+  c.ids.resize(std::max(c.ids.size(), count));
+  c.logits.resize(c.ids.size());
+  size_t kept = 0;
+  for (size_t id = 0; id < count; ++id) {  // written in any case: a branch would be guessed wrong
+    c.ids[kept] = static_cast<int32_t>(id);
+    c.logits[kept] = logits[id];
+    kept += logits[id] >= least ? 1 : 0;
+  }
+  c.count = kept;
+}
+
+void weigh(double highest, Candidates& c) {
+  c.weights.resize(c.ids.size());
+  const float* const x = c.logits.data();
+  double* const w = c.weights.data();
+#pragma omp simd
+  for (size_t i = 0; i < c.count; ++i) w[i] = exp_below(static_cast<double>(x[i]) - highest);
+}
+
 /// Leaves the likeliest candidates, whose probabilities reach p, in the order of their ids.
-void keep_top_p(std::span<const float> logits, double p, Candidates& c) {
-  const double total = std::accumulate(c.weights.begin(), c.weights.end(), 0.0);
-  c.order.resize(c.ids.size());
+void keep_top_p(double p, Candidates& c) {
+  const double total = c.total();
+  c.order.resize(c.count);
   std::iota(c.order.begin(), c.order.end(), 0);
   const auto more_likely = [&](int32_t a, int32_t b) {
-    const float x = logits[static_cast<size_t>(c.ids[static_cast<size_t>(a)])];
-    const float y = logits[static_cast<size_t>(c.ids[static_cast<size_t>(b)])];
+    const float x = c.logits[static_cast<size_t>(a)], y = c.logits[static_cast<size_t>(b)];
     return x != y ? x > y : a > b;
   };
   double before = 0;  // probability of everything more likely
@@ -73,32 +130,30 @@ void keep_top_p(std::span<const float> logits, double p, Candidates& c) {
     c.ids[i] = c.ids[from];
     c.weights[i] = c.weights[from];
   }
-  c.ids.resize(kept);
-  c.weights.resize(kept);
+  c.count = kept;
 }
 
-int32_t draw(const Candidates& c, double uniform) {
-  const double total = std::accumulate(c.weights.begin(), c.weights.end(), 0.0);
+/// Uses up the weights.
+int32_t draw(Candidates& c, double uniform) {
+  const double total = c.total();
+  double* const probability = c.weights.data();
+#pragma omp simd
+  for (size_t i = 0; i < c.count; ++i) probability[i] /= total;
   double cumulated = 0;
-  int32_t last = 0;
-  for (size_t i = 0; i < c.ids.size(); ++i) {
-    const double probability = c.weights[i] / total;
-    if (probability == 0) continue;
-    cumulated += probability;
-    last = c.ids[i];
-    if (uniform < cumulated) break;
-  }
-  return last;
+  size_t at = 0;
+  while (at < c.count && !(uniform < (cumulated += probability[at]))) ++at;
+  return c.ids[std::min(at, c.count - 1)];
 }
 
 int32_t next_token(std::span<float> logits, const TokenRule& rule) {
   constexpr float removed = -std::numeric_limits<float>::infinity();
   apply_repetition_penalty(logits, rule.penalised, rule.repetition_penalty);
   for (const int32_t id : rule.forbidden) logits[static_cast<size_t>(id)] = removed;
-  bool numbers = true;
-  for (const float x : logits) numbers &= x == x;
+  int nans = 0;
+#pragma omp simd reduction(+ : nans)
+  for (size_t i = 0; i < logits.size(); ++i) nans += logits[i] != logits[i] ? 1 : 0;
   const float most = highest_of(logits);
-  if (!numbers || !std::isfinite(most)) return kNoToken;
+  if (nans > 0 || !std::isfinite(most)) return kNoToken;
   const auto highest = static_cast<double>(static_cast<float>(most / rule.temperature));
   if (!rule.sample || !std::isfinite(highest))
     return static_cast<int32_t>(std::find(logits.begin(), logits.end(), most) - logits.begin());
@@ -106,14 +161,9 @@ int32_t next_token(std::span<float> logits, const TokenRule& rule) {
   thread_local Candidates c;
   const bool limited = rule.top_k > 0 && rule.top_k < std::ssize(logits);
   const float least = limited ? kth_highest(logits, rule.top_k, c.highest) : removed;
-  c.ids.clear();
-  c.weights.clear();
-  for (size_t id = 0; id < logits.size(); ++id) {
-    if (logits[id] < least || logits[id] == removed) continue;
-    c.ids.push_back(static_cast<int32_t>(id));
-    c.weights.push_back(std::exp(logits[id] - highest));
-  }
-  if (rule.top_p < 1.0) keep_top_p(logits, rule.top_p, c);
+  collect(logits, std::max(least, static_cast<float>(highest + kLeastExponent)), c);
+  weigh(highest, c);
+  if (rule.top_p < 1.0) keep_top_p(rule.top_p, c);
   return draw(c, rule.uniform);
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -403,22 +404,22 @@ void next_tokens(Stream& stream, View logits, std::span<const ops::TokenRule> ru
                 tokens};
   const unsigned each_row = blocks_for(count, 1);
   const dim3 each_part(static_cast<unsigned>(parts), each_row);
-  if (changed) launch(change, each_row, kThreads, 0, stream.handle(), b);
-  launch(look, each_part, kThreads, kWarps * static_cast<int>(sizeof(Best)), stream.handle(), b);
-  launch(settle_best, blocks_for(count, kThreads), kThreads, 0, stream.handle(), b, count);
+  if (changed) launch(change, each_row, kThreads, 0, stream, b);
+  launch(look, each_part, kThreads, kWarps * static_cast<int>(sizeof(Best)), stream, b);
+  launch(settle_best, blocks_for(count, kThreads), kThreads, 0, stream, b, count);
   if (!sampled) return;
   const auto search = [&](Search what) {
     for (int pass = 0; pass < kPasses; ++pass) {
       launch(narrow, each_part, kThreads, kWarps * kDigits * 8 + static_cast<int>(sizeof(Reached)),
-             stream.handle(), b, what, pass);
+             stream, b, what, pass);
     }
-    launch(settle, each_row, kThreads, kDigits * 8 + static_cast<int>(sizeof(Reached)),
-           stream.handle(), b, what);
+    launch(settle, each_row, kThreads, kDigits * 8 + static_cast<int>(sizeof(Reached)), stream, b,
+           what);
   };
   if (top_k) search(Search::top_k);
   if (top_p) search(Search::top_p);
-  launch(weigh, each_part, kThreads, kWarps * 8, stream.handle(), b);
-  launch(draw, each_row, kThreads, kThreads * 16, stream.handle(), b);
+  launch(weigh, each_part, kThreads, kWarps * 8, stream, b);
+  launch(draw, each_row, kThreads, kThreads * 16, stream, b);
 }
 
 }  // namespace cria::cuda

@@ -43,7 +43,9 @@ void apply_repetition_penalty(std::span<float> logits, std::span<const int32_t> 
 }
 
 void apply_temperature(std::span<float> logits, double temperature) {
-  for (float& x : logits) x = static_cast<float>(x / temperature);
+  float* const x = logits.data();
+#pragma omp simd
+  for (size_t i = 0; i < logits.size(); ++i) x[i] = static_cast<float>(x[i] / temperature);
 }
 
 void apply_top_k(std::span<float> logits, int64_t k) {

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "ops/cuda/few.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/panels.h"
 #include "ops/cuda/reduce.h"
@@ -247,7 +248,7 @@ void multiply_few(Stream& stream, PanelJob job, int64_t rows) {
       job.rows = std::min<int64_t>(kRows, rows - job.first_row);
       const int most = job.rows == 1 ? 1 : kRows;
       launch(most == 1 ? multiply_panel<stored(), 1> : multiply_panel<stored(), kRows>, panels,
-             kThreads, kWarps * most * kPanel * 4, stream.handle(), job);
+             kThreads, kWarps * most * kPanel * 4, stream, job);
     }
   });
 }
@@ -264,7 +265,7 @@ void multiply_many(Stream& stream, Blas& blas, ConstView x, const Panels& w, Vie
     const int64_t panels = blocks_for(part.rows, kPanel);
     with_stored(w.stored, [&](auto stored) {
       launch(open_panels<stored()>, dim3(blocks_for(w.chunks, kThreads), grid_rows(panels)),
-             kThreads, 0, stream.handle(), w, first / kPanel, panels, part.rows, rows_of(part));
+             kThreads, 0, stream, w, first / kPanel, panels, part.rows, rows_of(part));
     });
     gemm(stream, blas, ops::sum_along_rows(x), ops::sum_along_rows(part),
          y.col_range(first, part.rows), into);
@@ -331,8 +332,8 @@ void linear_packed(Stream& stream, Blas& blas, ConstView x,
     if (rounds) {
       rounded = {stream.scratch<signed char>(x.elements()),
                  stream.scratch<float>(x.elements() / group), group};
-      launch(round_rows, blocks_for(x.elements() / group, kWarps), kThreads, 0, stream.handle(),
-             rows_of(x), x.rows, x.cols, rounded);
+      launch(round_rows, blocks_for(x.elements() / group, kWarps), kThreads, 0, stream, rows_of(x),
+             x.rows, x.cols, rounded);
     }
     job.x = rows_of(x);
     job.rounded = rounded;
@@ -356,7 +357,7 @@ void embedding_packed(Stream& stream, std::span<const int32_t> ids, const ops::P
     with_stored(panels.stored, [&](auto stored) {
       launch(take_packed_rows<stored(), std::decay_t<decltype(list)>>,
              dim3(blocks_for(out.cols, kThreads * kChunkCols<stored()>), grid_rows(out.rows)),
-             kThreads, 0, stream.handle(), list, panels, rows_of(out), out.rows, first_row);
+             kThreads, 0, stream, list, panels, rows_of(out), out.rows, first_row);
     });
   });
 }

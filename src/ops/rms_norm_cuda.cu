@@ -1,5 +1,6 @@
 // RMS normalisation on a GPU: a block for each row, eight numbers at a time. The weight's gradient is summed over fixed runs of
 // rows, and then over the runs in order.
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 #include "ops/rms_norm.h"
@@ -101,22 +102,22 @@ __global__ void __launch_bounds__(kThreads)
 
 void rms_norm(Stream& stream, View x, ConstView branch, ConstView weight, float eps, View y,
               View rstd) {
-  launch(normalise, blocks_for(x.rows, 1), kThreads, kSumSpace, stream.handle(), rows_of(x),
-         rows_of(branch), rows_of(weight), eps, rows_of(y), static_cast<float*>(rstd.data), x.cols);
+  launch(normalise, blocks_for(x.rows, 1), kThreads, kSumSpace, stream, rows_of(x), rows_of(branch),
+         rows_of(weight), eps, rows_of(y), static_cast<float*>(rstd.data), x.cols);
 }
 
 void rms_norm_backward(Stream& stream, ConstView x, ConstView weight, ConstView rstd, ConstView dy,
                        View dx, View dweight) {
   const auto* rstds = static_cast<const float*>(rstd.data);
-  launch(input_gradient, blocks_for(x.rows, 1), kThreads, kSumSpace, stream.handle(), rows_of(x),
+  launch(input_gradient, blocks_for(x.rows, 1), kThreads, kSumSpace, stream, rows_of(x),
          rows_of(weight), rstds, rows_of(dy), rows_of(dx), x.cols);
   // Enough runs to fill the largest device at 4096 columns, few enough to be added quickly.
   const int64_t rows_in_run = x.rows < 128 * 16 ? 16 : (x.rows + 127) / 128;
   const int64_t runs = (x.rows + rows_in_run - 1) / rows_in_run;
   auto* const sums = stream.scratch<float>(runs * x.cols);
   launch(weight_gradient, dim3(blocks_for(x.cols, kStep), static_cast<unsigned>(runs)), kThreads, 0,
-         stream.handle(), rows_of(x), rstds, rows_of(dy), sums, x.rows, rows_in_run, x.cols);
-  launch(add_runs, blocks_for(x.cols, kThreads), kThreads, 0, stream.handle(), sums, runs,
+         stream, rows_of(x), rstds, rows_of(dy), sums, x.rows, rows_in_run, x.cols);
+  launch(add_runs, blocks_for(x.cols, kThreads), kThreads, 0, stream, sums, runs,
          static_cast<float*>(dweight.data), x.cols);
 }
 

@@ -1,5 +1,6 @@
 // Rotary position embedding: a thread turns eight pairs of one head, or fewer where the head's half ends.
 #include "ops/cuda/few.h"
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -46,7 +47,7 @@ void rope(Stream& stream, View x, std::span<const int32_t> positions, const ops:
   rows.wide = rows.wide && half % 8 == 0;  // else pairs begin anywhere
   with_list(stream, positions, [&](const auto& list) {
     launch(turn_pairs<std::decay_t<decltype(list)>>, blocks_for(x.rows * heads * parts, kThreads),
-           kThreads, 0, stream.handle(), rows, list, static_cast<const float*>(table.cos().data),
+           kThreads, 0, stream, rows, list, static_cast<const float*>(table.cos().data),
            static_cast<const float*>(table.sin().data), turn == ops::Turn::forward ? 1.0f : -1.0f,
            x.rows, heads, half, parts);
   });

@@ -1,4 +1,5 @@
 // The gated activation: eight numbers a thread.
+#include "ops/cuda/launch.h"
 #include "ops/cuda/launchers.h"
 #include "ops/cuda/reduce.h"
 
@@ -48,17 +49,16 @@ dim3 grid_of(ConstView v) { return {blocks_for(v.cols, kThreads * 8), grid_rows(
 }  // namespace
 
 void swiglu(Stream& stream, ConstView gate_up, View out) {
-  launch(forward, grid_of(out), kThreads, 0, stream.handle(),
-         rows_of(gate_up.col_range(0, out.cols)), rows_of(gate_up.col_range(out.cols, out.cols)),
-         rows_of(out), out.rows, out.cols);
+  launch(forward, grid_of(out), kThreads, 0, stream, rows_of(gate_up.col_range(0, out.cols)),
+         rows_of(gate_up.col_range(out.cols, out.cols)), rows_of(out), out.rows, out.cols);
 }
 
 void swiglu_backward(Stream& stream, ConstView gate_up, ConstView dout, View d_gate_up) {
   const int64_t width = dout.cols;
-  launch(backward, grid_of(dout), kThreads, 0, stream.handle(),
-         rows_of(gate_up.col_range(0, width)), rows_of(gate_up.col_range(width, width)),
-         rows_of(dout), rows_of(d_gate_up.col_range(0, width)),
-         rows_of(d_gate_up.col_range(width, width)), dout.rows, width);
+  launch(backward, grid_of(dout), kThreads, 0, stream, rows_of(gate_up.col_range(0, width)),
+         rows_of(gate_up.col_range(width, width)), rows_of(dout),
+         rows_of(d_gate_up.col_range(0, width)), rows_of(d_gate_up.col_range(width, width)),
+         dout.rows, width);
 }
 
 }  // namespace cria::cuda

@@ -8,6 +8,7 @@
 #include "recipe/keys.h"
 #include "recipe/log.h"
 #include "recipe/modes.h"
+#include "train/stop_signals.h"
 
 namespace cria::recipe {
 
@@ -32,6 +33,7 @@ int run_script(Script script, const std::string& name, const std::vector<std::st
   YamlNode root;
   const ParsedRun run = parse_run(script, name, arguments, root);
   if (run.help) return 0;
+  hold_save_requests();
   const std::vector<std::string> ignored = check_keys(root, run.config_path);
   const std::unique_ptr<Transport> transport = open_transport();
   RecipeSettings s = read_settings(root, transport->size());

@@ -25,9 +25,10 @@ void install(int number, void (*handler)(int), struct sigaction* old) {
 
 }  // namespace
 
+void hold_save_requests() { install(SIGUSR1, on_save, nullptr); }
+
 StopSignals::StopSignals() {
   stops = 0;
-  save = false;
   install(SIGTERM, on_stop, &old_term_);
   install(SIGINT, on_stop, &old_int_);
   install(SIGUSR1, on_save, &old_usr1_);

@@ -5,6 +5,9 @@
 
 namespace cria {
 
+/// From here on SIGUSR1 does not end the program, which may long be loading: the next run saves after its first step.
+void hold_save_requests();
+
 /// While one lives: the first SIGTERM or SIGINT asks for a stop after the running step; a second one ends the program at once
 /// (the last checkpoint stays valid). SIGUSR1 asks for a save. The old handlers come back at the end.
 class StopSignals {

@@ -34,7 +34,8 @@ TEST(ModelOnDeviceMemory, WaitsOnceAStepAndAllocatesNothingLater) {
   EXPECT_EQ(fake_cuda_waits(), waits + 1);
 }
 
-// Kernels and copies of a decode step, of which a layer has 12 kernels: at hundreds of tokens a second each counts.
+// Kernels and copies of a decode step, of which a layer has 12 kernels: at hundreds of tokens a second each counts,
+// and each whose arguments change from step to step.
 TEST(ModelOnDeviceMemory, ADecodeStepIsFewKernelsAndNoUpload) {
   const auto work_of = [](int64_t layers, const auto& decoder_of) {
     LlamaConfig config = block_config(false);
@@ -48,7 +49,11 @@ TEST(ModelOnDeviceMemory, ADecodeStepIsFewKernelsAndNoUpload) {
       decoder.step(ids, caches, logits);
       decoder.step(ids, caches, logits);
       const int64_t before = fake_cuda_work();
+      const FakeGraphs graphs = fake_cuda_graphs();
       decoder.step(ids, caches, logits);
+      // Turning by the positions, appending to the caches, and attention in two steps, besides the embedding.
+      EXPECT_LE(fake_cuda_graphs().changed - graphs.changed, layers * 4 + 1);
+      EXPECT_GT(fake_cuda_graphs().started, graphs.started);
       return fake_cuda_work() - before;
     });
   };

@@ -3,6 +3,7 @@
 
 #include <csignal>
 
+#include "train/stop_signals.h"
 #include "train/tiny_run.h"
 
 namespace cria::test {
@@ -54,6 +55,16 @@ TEST(Signals, Usr1SavesAndTheRunGoesOn) {
   EXPECT_EQ(result.batches, 12);
   EXPECT_EQ(checkpoint_steps(folder / "run"), (std::vector<int64_t>{4, 9, 12}));
   EXPECT_EQ(run.bits(), bits_of_a_whole_run(DType::f32));
+}
+
+TEST(Signals, Usr1WhileTheRunIsStillLoadingSavesItsFirstStep) {
+  const TemporaryFolder folder;
+  hold_save_requests();
+  std::raise(SIGUSR1);
+  TinyRun run;
+  run.settings.checkpoint_root = folder / "run";
+  run.train();
+  EXPECT_EQ(checkpoint_steps(folder / "run"), (std::vector<int64_t>{1, 12}));
 }
 
 // Without a folder there is nothing to save to; the step still ends before the run does.

@@ -6,7 +6,10 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <vector>
 
+#include "ops/cuda/algorithms.h"
 #include "ops/cuda/stream.h"
 #include "tensor/dtype.h"
 
@@ -25,19 +28,23 @@ struct Product {
 
 class Blas {
  public:
-  Blas();
+  /// With `measured`, large products run by what is fastest of some algorithms, else by the library's first choice.
+  explicit Blas(std::unique_ptr<Algorithms> measured = nullptr);
   ~Blas();
   Blas(const Blas&) = delete;
   Blas& operator=(const Blas&) = delete;
 
-  /// Sums in f32; d is rounded once. The library chooses an algorithm when a shape is first seen, for addresses aligned as
-  /// these are, and keeps to it: the same shape gives the same bits. Sums that are cut over blocks (split-K) are added in f32 in
+  /// Sums in f32; d is rounded once. An algorithm is chosen when a shape is first seen, for addresses aligned as these are, and
+  /// kept to: the same shape gives the same bits. Sums that are cut over blocks (split-K) are added in f32 in
   /// a fixed order; other ways of cutting them are not allowed.
   void run(Stream& stream, const Product& product);
   /// Shapes seen.
   [[nodiscard]] int64_t plans() const { return static_cast<int64_t>(plans_.size()); }
 
  private:
+  // What NVIDIA's manual asks for on Hopper.
+  static constexpr size_t kWorkspace = size_t{32} << 20;
+
   struct Key {
     bool transpose_a, transpose_b, add;
     DType in, out;
@@ -55,12 +62,22 @@ class Blas {
     cublasLtMatrixLayout_t a = nullptr, b = nullptr, d = nullptr;
     cublasLtMatmulAlgo_t algorithm{};
   };
-  const Plan& plan_for(const Key& key);
-  void choose_algorithm(const Key& key, Plan& plan);
+  static Key key_of(const Product& product);
+  const Plan& plan_for(Stream& stream, const Product& product);
+  static void describe(const Key& key, Plan& plan);
+  /// The library's, its first choice first; at least one.
+  std::vector<cublasLtMatmulAlgo_t> candidates(const Key& key, const Plan& plan, int most);
+  cublasLtMatmulAlgo_t choose(Stream& stream, const Product& product, const Plan& plan);
+  cublasLtMatmulAlgo_t known(const cublasLtMatmulAlgo_t& stored, const Plan& plan);
+  size_t fastest(Stream& stream, const Product& product, const Plan& plan,
+                 const std::vector<cublasLtMatmulAlgo_t>& algorithms);
+  void multiply(Stream& stream, const Product& product, const Plan& plan,
+                const cublasLtMatmulAlgo_t& algorithm);
 
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   std::map<Key, Plan> plans_;
+  std::unique_ptr<Algorithms> measured_;
 };
 
 }  // namespace cria::cuda

@@ -34,13 +34,20 @@ class CudaDevice : public ops::Device {
     stream_.wait();  // what comes from another rank does not wait for this stream
     return memory;
   }
-  // cudaFree waits for kernels that may still use it.
+  // cudaFree waits for kernels that may still use it. A device that has failed fails here too, and has been reported.
   void release(void* bytes) noexcept override {
-    cudaStreamSynchronize(stream_.handle());
+    try {
+      stream_.wait();
+    } catch (const Error&) {
+    }
     cudaFree(bytes);
   }
-  void write(void* to, const void* host, size_t size) override { moves_.to_device(to, host, size); }
+  void write(void* to, const void* host, size_t size) override {
+    start_kept();
+    moves_.to_device(to, host, size);
+  }
   void read(void* host, const void* from, size_t size) override {
+    start_kept();
     moves_.to_host(host, from, size);
   }
   void copy(void* to, const void* from, size_t size) override {
@@ -70,6 +77,9 @@ class CudaDevice : public ops::Device {
   void sum_in_order(std::span<const ConstView> terms, View out) override {
     cuda::sum_in_order(op(), terms, out);
   }
+
+  void begin_step() override { stream_.begin_step(); }
+  void end_step() override { stream_.end_step(); }
 
   void convert(ConstView from, View to) override { cuda::convert(op(), from, to); }
   void add(View x, ConstView y) override { cuda::add(op(), x, y); }
@@ -181,6 +191,10 @@ class CudaDevice : public ops::Device {
     cuda_check(cudaDeviceGetAttribute(&value, which, number_), "cudaDeviceGetAttribute");
     return value;
   }
+  /// Moves may be asked for by several threads at once, though not in a step.
+  void start_kept() {
+    if (stream_.keeps_kernels()) static_cast<void>(stream_.handle());
+  }
   Stream& op() {
     stream_.begin_op();
     return stream_;
@@ -189,7 +203,7 @@ class CudaDevice : public ops::Device {
   int number_;
   Stream stream_;
   Moves moves_{number_, stream_.handle()};
-  Blas blas_;
+  Blas blas_{Algorithms::of_environment(number_)};
 };
 
 }  // namespace

@@ -18,6 +18,7 @@ struct BasicRows {
   int64_t stride;
   DType type;
   bool wide;  // eight numbers from a column that is a multiple of 8 on are aligned to 16 bytes
+  char no_gap[6] = {};  // equal ones have equal bytes (launches.h)
 };
 using Rows = BasicRows<void>;
 using ConstRows = BasicRows<const void>;
@@ -26,7 +27,7 @@ template <class Void>
 BasicRows<Void> rows_of(BasicView<Void> v) {
   const bool wide =
       reinterpret_cast<uintptr_t>(v.data) % 16 == 0 && (v.stride % 8 == 0 || v.rows <= 1);
-  return {v.data, v.stride, v.dtype, wide};
+  return {v.data, v.stride, v.dtype, wide, {}};
 }
 
 __device__ inline float bf16_value(uint16_t bits) {

@@ -1,7 +1,9 @@
 #include "ops/cuda/stream.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "base/error.h"
 #include "ops/cuda/check.h"
@@ -27,6 +29,15 @@ void require_device(int device) {
           major, minor);
 }
 
+/// CRIA_CUDA_GRAPHS=0: kernels are started one by one.
+bool graphs_wanted() {
+  const char* const given = std::getenv("CRIA_CUDA_GRAPHS");
+  const std::string_view wanted = given != nullptr ? given : "1";
+  require(wanted == "0" || wanted == "1", "CRIA_CUDA_GRAPHS is \"{}\", expected 0 or 1",
+          escaped(wanted));
+  return wanted == "1";
+}
+
 }  // namespace
 
 int count_devices() {
@@ -37,7 +48,7 @@ int count_devices() {
   return count;
 }
 
-Stream::Stream(int device) {
+Stream::Stream(int device) : launches_(graphs_wanted()) {
   require_device(device);
   cuda_check(cudaSetDevice(device), "cudaSetDevice");
   cuda_check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking),
@@ -97,17 +108,19 @@ const void* Stream::upload_bytes(const void* from, size_t size) {
   std::byte* const staged = staging_ + staging_used_;
   std::memcpy(staged, from, size);
   staging_used_ = std::min(staging_size_, staging_used_ + aligned(size));
-  cuda_check(cudaMemcpyAsync(to, staged, size, cudaMemcpyHostToDevice, stream_), "cudaMemcpyAsync");
+  cuda_check(cudaMemcpyAsync(to, staged, size, cudaMemcpyHostToDevice, handle()),
+             "cudaMemcpyAsync");
   return to;
 }
 
 void Stream::download_bytes(const void* from, void* to, size_t size) {
   if (size > 0) {
-    cuda_check(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, stream_), "cudaMemcpyAsync");
+    cuda_check(cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, handle()),
+               "cudaMemcpyAsync");
   }
   wait();
 }
 
-void Stream::wait() { cuda_check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize"); }
+void Stream::wait() { cuda_check(cudaStreamSynchronize(handle()), "cudaStreamSynchronize"); }
 
 }  // namespace cria::cuda

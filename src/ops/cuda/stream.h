@@ -8,6 +8,8 @@
 #include <span>
 #include <vector>
 
+#include "ops/cuda/launches.h"
+
 namespace cria::cuda {
 
 /// Throws UsageError when CUDA does not start.
@@ -22,7 +24,20 @@ class Stream {
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  [[nodiscard]] cudaStream_t handle() const { return stream_; }
+  /// For whatever is no kernel: kernels that are kept back have been started.
+  [[nodiscard]] cudaStream_t handle() {
+    launches_.start(stream_);
+    return stream_;
+  }
+  void launch(const Launch& what) { launches_.add(what, stream_); }
+  /// A step that repeats (launches.h).
+  void begin_step() { launches_.begin_step(); }
+  void end_step() {
+    launches_.end_step();
+    launches_.start(stream_);
+  }
+  [[nodiscard]] bool keeps_kernels() const { return launches_.keeps_any(); }
+
   /// Whatever scratch() and upload() gave before is given again from here on.
   void begin_op();
 
@@ -53,6 +68,7 @@ class Stream {
   const void* upload_bytes(const void* from, size_t size);
 
   cudaStream_t stream_ = nullptr;
+  Launches launches_;
   // Scratch: a block, and further ones while an op needs more than ever before.
   std::vector<Block> blocks_;
   size_t used_ = 0;   // of the last block

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <functional>
 #include <tuple>
+#include <utility>
 
-#include "ops/cuda/check.h"
 #include "ops_cuda/emulation/block.h"
 #include "ops_cuda/fake/fake_cuda.h"
 #include "tensor/dtype.h"
@@ -158,16 +158,22 @@ inline float f16_value(uint16_t bits) {
 void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 void mma_f16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
-/// Queued; runs when the host waits for the stream.
-template <class... Params, class... Args>
-void launch(void (*kernel)(Params...), dim3 grid, int threads, int shared_bytes,
-            cudaStream_t stream, const Args&... args) {
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-  const std::tuple<Params...> values(static_cast<Params>(args)...);
-  fake_cuda_enqueue(stream, [=] {
-    emulation::run_grid({grid.x, grid.y, grid.z}, threads, shared_bytes,
-                        [&] { std::apply(kernel, values); });
-  });
+/// What the runtime is to do when it is asked to start a kernel of this type: everything is copied, and runs when the host waits.
+template <class... Params>
+std::function<void()> prepared(const void* function, dim3 grid, dim3 block, size_t shared_bytes,
+                               void** arguments) {
+  auto* const kernel = reinterpret_cast<void (*)(Params...)>(const_cast<void*>(function));
+  const auto values = [&]<size_t... kAt>(std::index_sequence<kAt...>) {
+    return std::tuple<Params...>(*static_cast<const Params*>(arguments[kAt])...);
+  }(std::index_sequence_for<Params...>());
+  return [=] {
+    emulation::run_grid({grid.x, grid.y, grid.z}, static_cast<int>(block.x),
+                        static_cast<int>(shared_bytes), [&] { std::apply(kernel, values); });
+  };
+}
+template <class... Params>
+void kernel_exists(void (*kernel)(Params...)) {
+  fake_cuda_kernel(reinterpret_cast<const void*>(kernel), prepared<Params...>);
 }
 
 }  // namespace cria::cuda

@@ -3,6 +3,8 @@
 // addresses, workspace that is missing, and matrices that reach beyond the device's memory.
 #include <cublasLt.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <vector>
 
@@ -27,8 +29,14 @@ struct Preference {
 struct Algorithm {
   uint64_t shapes;
   uint32_t workspace, align[4];
+  int32_t number;
 };
 static_assert(sizeof(Algorithm) <= sizeof(cublasLtMatmulAlgo_t));
+
+// Of the algorithms; one is not to be had.
+constexpr float kMs[cria::kFakeAlgorithms] = {2, 1, 0, 1.5};
+constexpr int kMissing = 2;
+std::atomic<int64_t> products[cria::kFakeAlgorithms];
 
 template <class Own, class Opaque>
 Own of(const Opaque* opaque) {
@@ -121,6 +129,9 @@ void multiply(const Desc& desc, const void* a, const Layout& al, const void* b, 
 
 }  // namespace
 
+int64_t cria::fake_blas_products(int algorithm) { return products[algorithm]; }
+
+size_t cublasLtGetVersion() { return 130200; }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
   *handle = reinterpret_cast<cublasLtHandle_t>(new int);
   return CUBLAS_STATUS_SUCCESS;
@@ -206,14 +217,33 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t /*handle*/,
   // Sums in place or in the output's type: the bits may differ from run to run, or worse.
   constexpr uint32_t kInPlaceOrOutputType = 1 | 4;
   if ((p.reduction & kInPlaceOrOutputType) != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
-  Algorithm algorithm{shapes_of(own, al, bl, dl), static_cast<uint32_t>(p.workspace), {}};
+  Algorithm algorithm{shapes_of(own, al, bl, dl), static_cast<uint32_t>(p.workspace), {}, 0};
   std::memcpy(algorithm.align, p.align, sizeof(p.align));
-  results[0] = {};
-  put(&results[0].algo, algorithm);
-  results[0].workspaceSize = p.workspace;
-  results[0].state = CUBLAS_STATUS_SUCCESS;
-  *found = 1;
+  *found = std::min(wanted, cria::kFakeAlgorithms);
+  for (int i = 0; i < *found; ++i) {
+    algorithm.number = i;
+    results[i] = {};
+    put(&results[i].algo, algorithm);
+    results[i].workspaceSize = p.workspace;
+    results[i].state = i == kMissing ? CUBLAS_STATUS_NOT_SUPPORTED : CUBLAS_STATUS_SUCCESS;
+  }
   return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t desc,
+                                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t* algo,
+                                       cublasLtMatmulHeuristicResult_t* result) {
+  const Desc own = of<Desc>(desc);
+  const Layout al = of<Layout>(a), bl = of<Layout>(b), dl = of<Layout>(d);
+  const Algorithm algorithm = of<Algorithm>(algo);
+  const bool good = fits(own, al, bl, of<Layout>(c), dl) &&
+                    algorithm.shapes == shapes_of(own, al, bl, dl) && algorithm.number >= 0 &&
+                    algorithm.number < cria::kFakeAlgorithms && algorithm.number != kMissing;
+  *result = {};
+  result->workspaceSize = algorithm.workspace;
+  return good ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t desc,
@@ -226,7 +256,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
   const Layout al = of<Layout>(a_layout), bl = of<Layout>(b_layout), dl = of<Layout>(d_layout);
   const Algorithm algorithm = of<Algorithm>(algo);
   if (!fits(own, al, bl, of<Layout>(c_layout), dl) ||
-      algorithm.shapes != shapes_of(own, al, bl, dl) || c != d)
+      algorithm.shapes != shapes_of(own, al, bl, dl) || algorithm.number == kMissing || c != d)
     return CUBLAS_STATUS_INVALID_VALUE;
   const void* const pointers[] = {a, b, c, d};
   for (int i = 0; i < 4; ++i)
@@ -238,6 +268,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t /*handle*/, cublasLtMatmulDesc_t 
     return CUBLAS_STATUS_INVALID_VALUE;
   if (*static_cast<const float*>(alpha) != 1) return CUBLAS_STATUS_INVALID_VALUE;
   const float old = *static_cast<const float*>(beta);
-  cria::fake_cuda_enqueue(stream, [=] { multiply(own, a, al, b, bl, old, d, dl); });
+  ++products[algorithm.number];
+  cria::fake_cuda_enqueue(
+      stream, [=] { multiply(own, a, al, b, bl, old, d, dl); }, kMs[algorithm.number]);
   return CUBLAS_STATUS_SUCCESS;
 }

@@ -46,10 +46,12 @@ struct CUstream_st {
   cria::FakeDevice& device;
   std::deque<std::function<void()>> work;
   int64_t done = 0;  // pieces of work since the stream began
+  float ms = 0;      // that all it was given takes
 };
 struct CUevent_st {
   CUstream_st* stream = nullptr;
   int64_t after = 0;  // pieces of its work
+  float ms = 0;
 };
 
 namespace cria {
@@ -157,8 +159,9 @@ void run_until(CUstream_st& stream, int64_t count) {
 
 }  // namespace
 
-void fake_cuda_enqueue(cudaStream_t stream, std::function<void()> work) {
+void fake_cuda_enqueue(cudaStream_t stream, std::function<void()> work, float ms) {
   const With its_device(stream);
+  stream->ms += ms;
   ++device().work;
   stream->work.push_back(std::move(work));
 }
@@ -325,7 +328,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   const cria::With its_device(stream);
-  *event = {stream, stream->done + std::ssize(stream->work)};
+  *event = {stream, stream->done + std::ssize(stream->work), stream->ms};
+  return cudaSuccess;
+}
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t start, cudaEvent_t end) {
+  if (start->stream == nullptr || end->stream != start->stream) return cudaErrorInvalidValue;
+  if (end->stream->done < end->after) return cudaErrorInvalidValue;  // not there yet
+  *ms = end->ms - start->ms;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

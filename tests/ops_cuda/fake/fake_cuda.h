@@ -9,8 +9,22 @@
 
 namespace cria {
 
-/// Work for the device, done at the next wait for the stream, in order. An exception of it comes out of that wait.
-void fake_cuda_enqueue(cudaStream_t stream, std::function<void()> work);
+/// Work for the device, done at the next wait for the stream, in order. An exception of it comes out of that wait. `ms`: how long
+/// events say that it took.
+void fake_cuda_enqueue(cudaStream_t stream, std::function<void()> work, float ms = 0);
+/// Makes the work of a kernel from what it is started with; arguments are read before it returns.
+using FakeKernel = std::function<void()> (*)(const void* function, dim3 grid, dim3 block,
+                                             size_t shared_bytes, void** arguments);
+/// A kernel that the runtime can be asked to start.
+void fake_cuda_kernel(const void* function, FakeKernel kernel);
+/// Graphs that were made, kernels in them that got new arguments, and starts, of all devices.
+struct FakeGraphs {
+  int64_t made = 0, changed = 0, started = 0, held = 0;
+};
+FakeGraphs fake_cuda_graphs();
+/// Products made by the k-th algorithm that the stand-in for cuBLASLt offers, of 4. The second is the fastest.
+constexpr int kFakeAlgorithms = 4;
+int64_t fake_blas_products(int algorithm);
 /// Whether all bytes lie in one piece of the device's memory.
 bool fake_cuda_owns(const void* bytes, size_t size);
 /// Pieces of device memory, and of host memory that copies may read later, which are not freed yet.

@@ -3,6 +3,8 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
+
 static_assert(cudaSuccess == 0 && cudaErrorInvalidValue == 1 && cudaErrorMemoryAllocation == 2 &&
               cudaErrorNoDevice == 100);
 static_assert(cudaMemcpyHostToDevice == 1 && cudaMemcpyDeviceToHost == 2 &&
@@ -11,6 +13,12 @@ static_assert(cudaDevAttrComputeCapabilityMajor == 75 && cudaDevAttrComputeCapab
 static_assert(cudaDevAttrClockRate == 13 && cudaDevAttrMultiProcessorCount == 16);
 static_assert(cudaMemoryTypeUnregistered == 0 && cudaMemoryTypeDevice == 2);
 static_assert(cudaStreamNonBlocking == 1 && cudaEventDisableTiming == 2);
+static_assert(cudaFuncAttributeMaxDynamicSharedMemorySize == 8);
+static_assert(offsetof(cudaKernelNodeParams, gridDim) == 8 &&
+              offsetof(cudaKernelNodeParams, blockDim) == 20 &&
+              offsetof(cudaKernelNodeParams, sharedMemBytes) == 32 &&
+              offsetof(cudaKernelNodeParams, kernelParams) == 40 &&
+              sizeof(cudaKernelNodeParams) == 56);
 static_assert(CUBLAS_STATUS_SUCCESS == 0 && CUBLAS_STATUS_INVALID_VALUE == 7 &&
               CUBLAS_STATUS_NOT_SUPPORTED == 15);
 static_assert(CUBLAS_OP_N == 0 && CUBLAS_OP_T == 1 && CUBLAS_COMPUTE_32F == 68);
