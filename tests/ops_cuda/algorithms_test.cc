@@ -27,22 +27,26 @@ class TimedProduct : public testing::Test {
   }
   void run(cuda::Blas& blas, int64_t n, bool add) {
     There a(a_), b(b_), d(d_);
-    blas.run(stream_, {.transpose_a = false,
-                       .transpose_b = false,
-                       .in = DType::bf16,
-                       .out = DType::f32,
-                       .m = 4,
-                       .n = n,
-                       .k = 8,
-                       .lda = 4,
-                       .ldb = 8,
-                       .ldd = 4,
-                       .add = add,
-                       .a = View(a).data,
-                       .b = View(b).data,
-                       .d = View(d).data});
+    blas.run(stream_, product_of(a, b, d, n, add));
     stream_.wait();
     expect_product(d.back().span<float>(), n, add);
+  }
+  /// d [4, n] = or += a [4, 8] b [8, n], all stored column after column without gaps.
+  static cuda::Product product_of(View a, View b, View d, int64_t n, bool add) {
+    return {.transpose_a = false,
+            .transpose_b = false,
+            .in = DType::bf16,
+            .out = DType::f32,
+            .m = 4,
+            .n = n,
+            .k = 8,
+            .lda = 4,
+            .ldb = 8,
+            .ldd = 4,
+            .add = add,
+            .a = a.data,
+            .b = b.data,
+            .d = d.data};
   }
   void expect_product(std::span<const float> d, int64_t n, bool add) const {
     const auto at = [](const Tensor& t, int64_t i) {
@@ -114,20 +118,7 @@ TEST_F(TimedProduct, OfSumsWithoutMemoryIsNotTimed) {
   cuda::Blas blas(std::make_unique<cuda::Algorithms>(path_, 0, 0));
   There a(a_), b(b_), d(d_);
   fake_cuda_set_memory(0);
-  blas.run(stream_, {.transpose_a = false,
-                     .transpose_b = false,
-                     .in = DType::bf16,
-                     .out = DType::f32,
-                     .m = 4,
-                     .n = 6,
-                     .k = 8,
-                     .lda = 4,
-                     .ldb = 8,
-                     .ldd = 4,
-                     .add = true,
-                     .a = View(a).data,
-                     .b = View(b).data,
-                     .d = View(d).data});
+  blas.run(stream_, product_of(a, b, d, 6, true));
   stream_.wait();
   fake_cuda_set_memory(-1);
   EXPECT_EQ(products(), (std::vector<int64_t>{1, 0, 0, 0}));
