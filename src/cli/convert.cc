@@ -12,6 +12,7 @@
 #include "cli/open_model.h"
 #include "cli/tokenizer_files.h"
 #include "model/params.h"
+#include "tokenizer/load.h"
 
 namespace cria::cli {
 namespace {

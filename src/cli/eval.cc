@@ -15,7 +15,6 @@
 #include "cli/open_model.h"
 #include "cli/text_tokens.h"
 #include "generate/quality.h"
-#include "tokenizer/load.h"
 
 namespace cria::cli {
 namespace {

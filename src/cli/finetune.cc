@@ -239,8 +239,7 @@ int finetune(const std::string& name, const std::vector<std::string>& arguments)
           config.max_position_embeddings);
   ThreadPool pool(static_cast<int>(f.threads));
   check_fits(f, config, pool.threads(), device.get());
-  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(weights.tokenizer_path())
-                                               : std::optional(load_vocabulary(f.vocab_file));
+  const auto vocabulary = find_vocabulary(weights.tokenizer_path(), f.vocab_file);
   std::unique_ptr<Tokenizer> tokenizer;
   if (vocabulary) tokenizer = std::make_unique<Tokenizer>(*vocabulary);
 

@@ -10,7 +10,6 @@
 #include "cli/device_choice.h"
 #include "cli/generation_model.h"
 #include "cli/open_model.h"
-#include "cli/tokenizer_files.h"
 #include "data/template.h"
 #include "generate/generator.h"
 #include "tokenizer/load.h"
@@ -104,8 +103,7 @@ Question question_of(const GenerateFlags& f, const WeightSource& source, const s
   Question q;
   for (const std::string& ids : f.token_ids) q.prompts.push_back(parse_ids(ids, "token_ids"));
   if (!q.prompts.empty()) return q;
-  const auto vocabulary = f.vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
-                                               : std::optional(load_vocabulary(f.vocab_file));
+  const auto vocabulary = find_vocabulary(source.tokenizer_path(), f.vocab_file);
   require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
           name, f.model);
   auto tokenizer = std::make_unique<Tokenizer>(*vocabulary);

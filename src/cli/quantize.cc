@@ -18,6 +18,7 @@
 #include "cli/text_tokens.h"
 #include "cli/tokenizer_files.h"
 #include "formats/compressed_tensors.h"
+#include "tokenizer/load.h"
 
 namespace cria::cli {
 namespace {

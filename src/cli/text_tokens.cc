@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "cli/tokenizer_files.h"
 #include "tokenizer/load.h"
 
 namespace cria::cli {
@@ -10,8 +9,7 @@ namespace cria::cli {
 std::vector<int32_t> tokens_of_text(const std::string& text, const std::string& vocab_file,
                                     const WeightSource& source, const LlamaConfig& config,
                                     int64_t limit, const std::string& command) {
-  const auto vocabulary = vocab_file.empty() ? find_vocabulary(source.tokenizer_path())
-                                             : std::optional(load_vocabulary(vocab_file));
+  const auto vocabulary = find_vocabulary(source.tokenizer_path(), vocab_file);
   require(vocabulary.has_value(), "{}: {}: no tokenizer beside the weights; try: --vocab_file",
           command, source.path());
   std::vector<int32_t> ids = Tokenizer(*vocabulary).encode(read_text(text), {});

@@ -1,21 +1,8 @@
 #include "cli/tokenizer_files.h"
 
-#include "base/file.h"
 #include "tokenizer/export.h"
-#include "tokenizer/load.h"
 
 namespace cria::cli {
-
-std::optional<Vocabulary> find_vocabulary(const std::string& path) {
-  if (path.empty()) return std::nullopt;
-  // A GGUF may hold weights alone.
-  if (path.ends_with(".gguf") && is_file(path) && !GgufReader::open(path)->has_vocabulary())
-    return std::nullopt;
-  const bool there = is_file(path) || is_file(join_path(path, "tokenizer.json")) ||
-                     is_file(join_path(path, "tokenizer.model"));
-  if (!there) return std::nullopt;
-  return load_vocabulary(path);
-}
 
 GgufMetadata gguf_tokenizer_keys(const Vocabulary& vocabulary) {
   GgufVocabulary v = gguf_vocabulary_metadata(vocabulary);

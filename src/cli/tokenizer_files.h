@@ -1,7 +1,6 @@
 // Carrying a tokenizer along when weights are exported.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "formats/gguf.h"
@@ -9,8 +8,6 @@
 
 namespace cria::cli {
 
-/// The vocabulary beside or inside weights, when there is one; nothing when there is none at that path.
-std::optional<Vocabulary> find_vocabulary(const std::string& path);
 /// tokenizer.ggml.* as llama.cpp reads them.
 GgufMetadata gguf_tokenizer_keys(const Vocabulary& vocabulary);
 /// tokenizer.json and tokenizer_config.json.

@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "formats/gguf.h"
 #include "recipe/names.h"
 #include "recipe/own_layout.h"
 #include "tokenizer/load.h"
@@ -169,17 +168,9 @@ std::string given_vocab_file(const RecipeSettings& s) {
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const RecipeSettings& s, const WeightSource* weights) {
-  if (const std::string given = given_vocab_file(s); !given.empty())
-    return std::make_unique<Tokenizer>(load_vocabulary(given));
-  if (weights == nullptr || weights->tokenizer_path().empty()) return nullptr;
-  const std::string& path = weights->tokenizer_path();
-  if (is_folder(path)) {
-    if (!is_file(join_path(path, "tokenizer.json")) && !is_file(join_path(path, "tokenizer.model")))
-      return nullptr;
-  } else if (!GgufReader::open(path)->has_vocabulary()) {
-    return nullptr;
-  }
-  return std::make_unique<Tokenizer>(load_vocabulary(path));
+  auto vocabulary =
+      find_vocabulary(weights != nullptr ? weights->tokenizer_path() : "", given_vocab_file(s));
+  return vocabulary ? std::make_unique<Tokenizer>(*std::move(vocabulary)) : nullptr;
 }
 
 }  // namespace cria::recipe

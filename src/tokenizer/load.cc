@@ -42,4 +42,16 @@ Vocabulary load_vocabulary(const std::string& path) {
   return vocabulary;
 }
 
+std::optional<Vocabulary> find_vocabulary(const std::string& path, const std::string& given) {
+  if (!given.empty()) return load_vocabulary(given);
+  if (path.empty()) return std::nullopt;
+  // A GGUF may hold weights alone.
+  if (path.ends_with(".gguf") && is_file(path) && !GgufReader::open(path)->has_vocabulary())
+    return std::nullopt;
+  const bool there = is_file(path) || is_file(join_path(path, "tokenizer.json")) ||
+                     is_file(join_path(path, "tokenizer.model"));
+  if (!there) return std::nullopt;
+  return load_vocabulary(path);
+}
+
 }  // namespace cria

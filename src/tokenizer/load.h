@@ -2,6 +2,7 @@
 // metadata.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "tokenizer/tokenizer.h"
@@ -16,5 +17,9 @@ namespace cria {
 /// recipe's). Throws FormatError naming the file and what was wrong; a SentencePiece file is
 /// recognised and refused by name.
 Vocabulary load_vocabulary(const std::string& path);
+
+/// The one of the file `given` or, where that is "", the one at `path`, beside or inside weights; nothing when there is none
+/// there.
+std::optional<Vocabulary> find_vocabulary(const std::string& path, const std::string& given = "");
 
 }  // namespace cria
