@@ -91,6 +91,15 @@ def stored_bytes(path):
             for n, t in header.items()}
 
 
+def load(path):
+    """By MindSpore, which refuses a file larger than the memory that is free. What holds files read before counts as used to it, so that is
+    made to go."""
+    room = 2 * os.path.getsize(path) + (256 << 20)
+    if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < room:
+        np.ones(room, np.uint8)
+    return mindspore.load_checkpoint(path)
+
+
 def check_checkpoints():
     wanted = {"fp32": mindspore.float32, "bf16": mindspore.bfloat16, "fp16": mindspore.float16}
     for dtype, kind in wanted.items():
@@ -99,7 +108,7 @@ def check_checkpoints():
         run(cria, "convert-weight", "--model", "llama", "--input_path", folder, "--output_path", path, "--dtype", dtype)
         expected = {mindformers_name(n): t for n, t in stored_bytes(f"{folder}/model.safetensors").items()}
         expected["lm_head.weight"] = expected["model.tok_embeddings.embedding_weight"]
-        got = mindspore.load_checkpoint(path)
+        got = load(path)
         holds = got.keys() == expected.keys() and all(
             got[n].dtype == kind and list(got[n].shape) == shape and bits(got[n]) == data
             for n, (shape, data) in expected.items())
@@ -134,7 +143,7 @@ def check_ranks():
         mindspore.transform_checkpoints(f"{folder}/checkpoint_network", full, "full", merged, None)
         native = glob.glob(f"{folder}/checkpoint/rank_0/native/step-*")[0]
         run(cria, "convert", "--input", native, "--to", "ckpt", "--output", f"{folder}/native.ckpt", "--dtype", "fp32")
-        got, expected = mindspore.load_checkpoint(f"{full}/rank_0/full0.ckpt"), mindspore.load_checkpoint(f"{folder}/native.ckpt")
+        got, expected = load(f"{full}/rank_0/full0.ckpt"), load(f"{folder}/native.ckpt")
         holds = got.keys() == expected.keys() and all(
             list(got[n].shape) == list(t.shape) and bits(got[n]) == bits(t) for n, t in expected.items())
         checks.check(f"transform_checkpoints merges the .ckpt slices of {ranks} ranks ({layout})", holds, f"{len(got)} parameters")
