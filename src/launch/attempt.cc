@@ -171,7 +171,8 @@ void Attempt::look_at_deadlines() {
   }
 }
 
-/// Whom others gave up waiting for, and who did not give up itself: it stands still, the others only wait in a chain.
+/// Whom others gave up waiting for, and who did not give up itself: it stands still, the others only wait in a chain. Or who stood
+/// still at the end.
 std::string Attempt::stalled_ranks() const {
   std::set<int> waited_for, gave_up;
   for (const auto& r : ranks_) {
@@ -181,6 +182,7 @@ std::string Attempt::stalled_ranks() const {
   }
   std::vector<int> stalled;
   std::ranges::set_difference(waited_for, gave_up, std::back_inserter(stalled));
+  if (failure_->last_line.starts_with(kStoodStill)) stalled = {failure_->rank};
   if (stalled.empty()) return "";
   return fmt::format("error: rank {} stalled: others waited for it in vain; ",
                      fmt::join(stalled, ", "));

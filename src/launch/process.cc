@@ -39,6 +39,7 @@ namespace {
   if (nothing < 0 || dup2(nothing, 0) < 0) fail_in_child(report);
   if (plan.out >= 0 && dup2(plan.out, 1) < 0) fail_in_child(report);
   if (plan.err >= 0 && dup2(plan.err, 2) < 0) fail_in_child(report);
+  if (plan.kept >= 0 && fcntl(plan.kept, F_SETFD, 0) < 0) fail_in_child(report);
   for (int s = 1; s < NSIG; ++s) signal(s, SIG_DFL);
   for (const int s : plan.ignored_signals) signal(s, SIG_IGN);
   sigset_t none;

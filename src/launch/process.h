@@ -36,6 +36,7 @@ struct ChildPlan {
   /// The signal it gets when the thread that started it ends, however that happens.
   int signal_at_parents_death = 0;
   std::vector<int> ignored_signals;
+  int kept = -1;  // a descriptor of ours that it has too
 };
 
 /// Starts a child in a process group of its own, so that a Ctrl-C at the terminal reaches us alone. Throws IoError when it cannot

@@ -12,11 +12,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <optional>
 
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/keeper.h"
 #include "launch/process.h"
 #include "launch/rank_report.h"
 
@@ -31,6 +33,8 @@ constexpr auto kLookForParent = 100ms;  // how often we look whether mpirun is s
 constexpr auto kTimeToObey = 800ms;     // between SIGTERM and SIGKILL of the program
 constexpr auto kTimeForLauncher =
     10s;  // after a failure: the launcher ends the run long before that
+constexpr std::chrono::seconds kLongestToEnd = 24h;
+constexpr auto kStoppedGoFirst = 1s;
 
 std::optional<int> number_in(const char* variable) {
   const char* text = std::getenv(variable);
@@ -51,6 +55,15 @@ void tell(const RankReport& report, const std::string& token) {
   const std::string line = report_line(report, token);
   // The launcher may be gone; the rank is kept all the same.
   if (write(STDOUT_FILENO, line.data(), line.size()) < 0) return;
+}
+
+/// By a signal (SIGSTOP); /proc/PID/stat has the state behind the program's name in brackets.
+bool is_stopped(pid_t process) {
+  std::ifstream in(fmt::format("/proc/{}/stat", process));
+  std::string text;
+  std::getline(in, text);
+  const size_t name_end = text.rfind(')');
+  return name_end != std::string::npos && text.substr(name_end).starts_with(") T");
 }
 
 /// Open MPI's number of this job; 0 without one.
@@ -77,6 +90,7 @@ class Keeper {
   void start();
   void on_signal(int number);
   void end_program(int signal);
+  void look_whether_it_ends();
   bool program_ended();
   int after_failure();
 
@@ -90,6 +104,10 @@ class Keeper {
   bool run_ended_ = false;  // by the launcher's or mpirun's wish
   bool parent_died_ = false;
   Clock::time_point kill_at_ = Clock::time_point::max();
+  LineReader told_{Descriptor()};  // what the program says (base/keeper.h)
+  int64_t seconds_to_end_ = 0;     // since it said that its work is done
+  Clock::time_point end_by_ = Clock::time_point::max();
+  bool done_everywhere_ = false, stood_still_ = false;
 };
 
 void Keeper::start() {
@@ -112,6 +130,10 @@ void Keeper::start() {
     child.environment.emplace_back("OMPI_COMM_WORLD_RANK", fmt::format("{}", place_.rank));
     child.environment.emplace_back("OMPI_COMM_WORLD_SIZE", fmt::format("{}", place_.size));
   }
+  auto [read_end, write_end] = make_pipe();
+  child.kept = write_end.get();
+  child.environment.emplace_back(kKeeperVariable, fmt::format("{}", write_end.get()));
+  told_ = LineReader(std::move(read_end));
   try {
     program_ = start_child(child);
   } catch (const Error& e) {
@@ -141,6 +163,23 @@ void Keeper::on_signal(int number) {
   kill_at_ = std::min(kill_at_, Clock::now() + kTimeToObey);
 }
 
+/// A program that is stopped keeps the others in MPI's end, who are as late as it is: it goes first, so that it is named.
+void Keeper::look_whether_it_ends() {
+  for (const std::string& line : told_.read_lines()) {
+    const size_t space = std::min(line.find(' '), line.size() - 1) + 1;
+    const auto [stop, error] =
+        std::from_chars(line.data() + space, line.data() + line.size(), seconds_to_end_);
+    if (error != std::errc() || seconds_to_end_ < 0) continue;
+    end_by_ = Clock::now() + std::min(std::chrono::seconds(seconds_to_end_), kLongestToEnd);
+    done_everywhere_ = line.starts_with("everywhere");
+  }
+  if (Clock::now() < end_by_ || stood_still_) return;
+  const bool late = done_everywhere_ && Clock::now() > end_by_ + kStoppedGoFirst;
+  if (!late && !is_stopped(program_)) return;
+  stood_still_ = true;
+  end_program(SIGKILL);
+}
+
 bool Keeper::program_ended() {
   int status = 0;
   if (waitpid(program_, &status, WNOHANG) != program_) return false;
@@ -151,6 +190,12 @@ bool Keeper::program_ended() {
   const bool ours = report_.signal == 0 || report_.signal == SIGTERM ||
                     (report_.signal == SIGKILL && Clock::now() > kill_at_);
   report_.event = run_ended_ && ours ? RankReport::Event::told_to_end : RankReport::Event::ended;
+  if (stood_still_ && report_.signal == SIGKILL) {
+    report_.signal = 0;
+    report_.exit_code = static_cast<int>(ExitCode::no_progress);
+    report_.last_line =
+        fmt::format("{} {} s after its work was done", kStoodStill, seconds_to_end_);
+  }
   return true;
 }
 
@@ -178,9 +223,11 @@ int Keeper::run() {
       kill_at_ = Clock::now();
     }
     if (Clock::now() > kill_at_) end_program(SIGKILL);
+    look_whether_it_ends();
   }
   if (place_.under_mpirun) clear_shared_memory(place_);
-  if (report_.signal != 0 || report_.exit_code != 0) report_.last_line = last_error_line(log_);
+  if (!stood_still_ && (report_.signal != 0 || report_.exit_code != 0))
+    report_.last_line = last_error_line(log_);
   tell(report_, plan_.token);
   return report_.failed() ? after_failure() : 0;
 }

@@ -24,6 +24,9 @@ struct RankReport {
   [[nodiscard]] bool failed() const;
 };
 
+/// How the last line of a rank begins that its keeper ended, because it stood still when its work was done.
+constexpr std::string_view kStoodStill = "error: not ended";
+
 /// One line with its newline, shorter than 1,024 bytes, so that a pipe takes it whole. `token` is the run's.
 std::string report_line(const RankReport& report, std::string_view token);
 /// Nothing when the line is not a report of this run.

@@ -103,6 +103,32 @@ TEST_F(Failure, AStoppedRankGoesWithTheOneThatNoticed) {
   expect_all_gone();
 }
 
+// Their work is done and they wait for each other in MPI's end, which has no deadline.
+TEST_F(Failure, ARankThatStandsStillAtTheEndIsNamed) {
+  program_ = write_script(folder_, "p.sh", R"(echo here 1 >/dev/fd/$CRIA_KEEPER_FD
+[ "$OMPI_COMM_WORLD_RANK" = "$1" ] && kill -STOP $$
+echo everywhere 1 >/dev/fd/$CRIA_KEEPER_FD
+while :; do sleep 0.05; done)");
+  for (const int victim : {0, 2}) {
+    Launched run(folder_, words({std::to_string(victim)}));
+    EXPECT_EQ(run.wait(), 7);
+    EXPECT_TRUE(within(2s, [&] { return test::processes_of(folder_).empty(); }));
+    EXPECT_THAT(run.err(), HasSubstr("error: rank " + std::to_string(victim) + " stalled"));
+    EXPECT_THAT(run.err(), HasSubstr("its last words: error: not ended 1 s after its work was "
+                                     "done"));
+  }
+}
+
+// One that needs longer than it may, though nobody stopped it.
+TEST_F(Failure, AProgramThatDoesNotEndIsNamedToo) {
+  program_ = write_script(folder_, "p.sh", R"([ "$OMPI_COMM_WORLD_RANK" = 1 ] || exit 0
+echo everywhere 1 >/dev/fd/$CRIA_KEEPER_FD
+while :; do sleep 0.05; done)");
+  Launched run(folder_, words({}));
+  EXPECT_EQ(run.wait(), 7);
+  EXPECT_THAT(run.err(), HasSubstr("error: rank 1 stalled"));
+}
+
 TEST_F(Failure, TheFirstSigtermLetsTheRanksSave) {
   for (const int signal : {SIGTERM, SIGINT}) {
     Launched run(folder_, words({"save"}));
