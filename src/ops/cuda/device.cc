@@ -34,11 +34,12 @@ class CudaDevice : public ops::Device {
     stream_.wait();  // what comes from another rank does not wait for this stream
     return memory;
   }
-  // cudaFree waits for kernels that may still use it. A device that has failed fails here too, and has been reported.
+  // cudaFree waits for kernels that may still use it. A device that has failed, which has been reported, frees nothing either.
   void release(void* bytes) noexcept override {
     try {
       stream_.wait();
     } catch (const Error&) {
+      return;
     }
     cudaFree(bytes);
   }
