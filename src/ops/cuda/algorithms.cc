@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
-#include "ops/cuda/check.h"
+#include "ops/cuda/attribute.h"
 
 namespace cria::cuda {
 namespace {
@@ -18,15 +18,10 @@ namespace {
 constexpr size_t kWords = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t);
 
 std::string library_and_device(int device) {
-  const auto attribute = [&](cudaDeviceAttr which) {
-    int value = 0;
-    cuda_check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
-    return value;
-  };
   return fmt::format("cuBLASLt {}, compute capability {}.{}, {} multiprocessors",
-                     cublasLtGetVersion(), attribute(cudaDevAttrComputeCapabilityMajor),
-                     attribute(cudaDevAttrComputeCapabilityMinor),
-                     attribute(cudaDevAttrMultiProcessorCount));
+                     cublasLtGetVersion(), attribute_of(device, cudaDevAttrComputeCapabilityMajor),
+                     attribute_of(device, cudaDevAttrComputeCapabilityMinor),
+                     attribute_of(device, cudaDevAttrMultiProcessorCount));
 }
 
 bool is_algorithm(const Json& words) {

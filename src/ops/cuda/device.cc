@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "ops/cuda/attribute.h"
 #include "ops/cuda/blas.h"
 #include "ops/cuda/check.h"
 #include "ops/cuda/launchers.h"
@@ -187,11 +188,7 @@ class CudaDevice : public ops::Device {
   }
 
  private:
-  [[nodiscard]] int attribute(cudaDeviceAttr which) const {
-    int value = 0;
-    cuda_check(cudaDeviceGetAttribute(&value, which, number_), "cudaDeviceGetAttribute");
-    return value;
-  }
+  [[nodiscard]] int attribute(cudaDeviceAttr which) const { return attribute_of(number_, which); }
   /// Moves may be asked for by several threads at once, though not in a step.
   void start_kept() {
     if (stream_.keeps_kernels()) static_cast<void>(stream_.handle());

@@ -1,6 +1,5 @@
 #include "ops/cuda/launches.h"
 
-#include <algorithm>
 #include <cstring>
 #include <utility>
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "ops/cuda/attribute.h"
 #include "ops/cuda/check.h"
 
 namespace cria::cuda {
@@ -20,11 +21,8 @@ constexpr size_t kStaging = size_t{16} << 20;
 void require_device(int device) {
   const int count = count_devices();
   require(device >= 0 && device < count, "there is no CUDA device {}, found {}", device, count);
-  int major = 0, minor = 0;
-  cuda_check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-             "cudaDeviceGetAttribute");
-  cuda_check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device),
-             "cudaDeviceGetAttribute");
+  const int major = attribute_of(device, cudaDevAttrComputeCapabilityMajor);
+  const int minor = attribute_of(device, cudaDevAttrComputeCapabilityMinor);
   require(major >= 8, "CUDA device {} has compute capability {}.{}, expected 8.0 or later", device,
           major, minor);
 }

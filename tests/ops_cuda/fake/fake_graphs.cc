@@ -1,6 +1,5 @@
 // Kernels and graphs of kernels: what is asked of the device is put into the stream's queue (fake_cuda.cc). Refuses what CUDA does not allow: kernels
 // that it was not told of, a node of another graph, one that waits for none of the nodes before it.
-#include <algorithm>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -16,7 +15,6 @@ struct CUgraph_st {
 };
 /// Its own copies of the nodes' work, so that a graph that is changed afterwards does not change it.
 struct CUgraphExec_st {
-  CUgraph_st* graph;
   std::map<const CUgraphNode_st*, size_t> places;
   std::vector<std::function<void()>> work;
 };
@@ -112,7 +110,7 @@ cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t* node, cudaGraph_t graph,
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t graph,
                                           unsigned long long flags) {
   if (flags != 0) return cudaErrorInvalidValue;
-  auto* const made = new CUgraphExec_st{graph, {}, {}};
+  auto* const made = new CUgraphExec_st;
   for (const CUgraphNode_st& node : graph->nodes) {
     made->places[&node] = made->work.size();
     made->work.push_back(node.work);
