@@ -1,7 +1,7 @@
 // How a failure is named: one Error with an exit code, and messages of one form.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <stdexcept>

@@ -1,6 +1,8 @@
 // CLI11 does the parsing of values and the help; what it lacks is done on the words before: prefixes, `-` for `_`, overrides.
 #include "base/flags.h"
 
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>

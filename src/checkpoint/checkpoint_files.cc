@@ -1,5 +1,7 @@
 #include "checkpoint/checkpoint_files.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>

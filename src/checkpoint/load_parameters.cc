@@ -1,4 +1,6 @@
 // Weights from a source into memory: an arena, or packed.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"

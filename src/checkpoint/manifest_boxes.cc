@@ -1,4 +1,6 @@
 // Boxes of tensors: how they meet, and whether they cover everything exactly once.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <functional>
 #include <iterator>

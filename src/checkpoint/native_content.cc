@@ -1,5 +1,7 @@
 #include "checkpoint/native_content.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>

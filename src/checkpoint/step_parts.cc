@@ -1,5 +1,7 @@
 #include "checkpoint/step_parts.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"

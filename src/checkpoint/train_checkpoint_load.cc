@@ -1,4 +1,6 @@
 // Loading: the boxes that are wanted are put together from the boxes that are stored.
+#include <fmt/format.h>
+
 #include <array>
 
 #include "base/error.h"

@@ -1,5 +1,7 @@
 #include "checkpoint/transform_source.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 #include <unordered_set>

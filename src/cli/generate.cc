@@ -1,4 +1,6 @@
 // cria generate: prompts (or token ids) in, their continuation out.
+#include <fmt/format.h>
+
 #include <charconv>
 #include <memory>
 

@@ -1,4 +1,5 @@
 // cria inspect: what is in a file, of any format we know.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>

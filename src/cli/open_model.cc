@@ -1,5 +1,7 @@
 #include "cli/open_model.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "model/params.h"

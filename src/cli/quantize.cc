@@ -1,4 +1,6 @@
 // cria quantize: the matrices of any weights into blocks of few bits, as a GGUF or as a folder of compressed-tensors.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <memory>

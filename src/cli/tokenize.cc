@@ -1,4 +1,6 @@
 // cria tokenize: JSON lines of texts to ids and back, so that anybody can hold our tokenizer against another.
+#include <fmt/format.h>
+
 #include <memory>
 #include <nlohmann/json.hpp>
 

@@ -1,5 +1,7 @@
 #include "comm/comm.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>

@@ -1,6 +1,7 @@
 #include "comm/groups.h"
 
 #include "base/error.h"
+#include "base/keeper.h"
 
 namespace cria {
 
@@ -20,6 +21,13 @@ Groups::Groups(Transport& transport, const RankGrid& g, CommSettings settings)
       pp_backward(shared, "pp backward", g.pp_ranks(), 10) {
   check(transport.size() == g.size() && transport.rank() == g.rank,
         "a grid is of the transport's ranks");
+}
+
+void end_together(Groups& groups, std::chrono::milliseconds patience) {
+  const int64_t seconds = std::chrono::ceil<std::chrono::seconds>(patience).count();
+  tell_keeper(Done::here, seconds);
+  groups.world.barrier();
+  tell_keeper(Done::everywhere, seconds);
 }
 
 }  // namespace cria

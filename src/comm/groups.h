@@ -22,6 +22,10 @@ class Groups {
   Comm pp, pp_forward, pp_backward;
 };
 
+/// The last thing of a run: every rank waits here until all have come. A rank that stands still is named by those who wait for it,
+/// and afterwards by its keeper `patience` later (base/keeper.h): MPI's own end has no deadline.
+void end_together(Groups& groups, std::chrono::milliseconds patience);
+
 /// The groups of a run of one rank.
 struct OneRank {
   std::unique_ptr<Transport> transport = self_transport();

@@ -1,5 +1,7 @@
 #include "formats/compressed_tensors.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>

@@ -1,5 +1,6 @@
 #include "launch/attempt.h"
 
+#include <fmt/format.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>

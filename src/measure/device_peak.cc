@@ -1,6 +1,6 @@
 #include "measure/device_peak.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "measure/timing.h"
 #include "ops/linear.h"

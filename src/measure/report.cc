@@ -1,5 +1,5 @@
 // A measurement in tables for people.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "measure/bench.h"
 #include "measure/timing.h"

@@ -1,5 +1,7 @@
 #include "model/packed_weights.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 
 #include "base/error.h"

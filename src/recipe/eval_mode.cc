@@ -52,6 +52,7 @@ int run_eval(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
                   "samples",
                   python_float(e.loss), python_float(e.perplexity), e.tokens, e.samples));
   log.info(".........Evaluate Over!.............");
+  end_together(groups, groups.shared.settings.deadline);
   return 0;
 }
 

@@ -179,6 +179,7 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
   const RankGrid grid = grid_of_run(s, transport);
   const std::unique_ptr<ops::Device> device = device_of_run(s);
   Groups groups(transport, grid, groups_of_run(s, device.get()));
+  const std::chrono::milliseconds patience = groups.shared.settings.deadline;
   const std::vector<std::string> texts = all_prompts(s.predict.prompts);
   std::optional<WeightSource> weights = open_weights(s);
   require(weights.has_value(), "run: predict needs weights; try: --load_checkpoint");
@@ -219,6 +220,7 @@ int run_predict(const RecipeSettings& s, Transport& transport, RecipeLog& log, b
       gathered(answer(s, *tokenizer, decoder, mine, g, log), groups);
   log.keep();
   if (groups.grid.rank == 0) write_results(s, answers, log, repeat_result);
+  end_together(groups, patience);
   return 0;
 }
 

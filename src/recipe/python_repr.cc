@@ -1,6 +1,6 @@
 #include "recipe/python_repr.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <utf8proc.h>
 
 #include <array>

@@ -1,6 +1,6 @@
 #include "recipe/recipe_reporter.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,7 @@
 #include "recipe/run.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "comm/transport.h"

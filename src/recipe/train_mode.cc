@@ -5,7 +5,6 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/keeper.h"
 #include "recipe/auto_transform.h"
 #include "recipe/ckpt_files.h"
 #include "recipe/data_setup.h"
@@ -189,12 +188,7 @@ int run_train(const RecipeSettings& s, Transport& transport, RecipeLog& log) {
       !files.saved(done, plan.steps_per_epoch))
     extra(done);
   const TrainResult result = trainer.run(s.save.wanted ? extra : ExtraSave());
-  // A rank that stands still is named by those who wait for it here, and afterwards by its keeper: MPI's end has no deadline.
-  const auto patience =
-      std::chrono::duration_cast<std::chrono::seconds>(groups.shared.settings.deadline);
-  tell_keeper(Done::here, patience.count());
-  groups.world.barrier();
-  tell_keeper(Done::everywhere, patience.count());
+  end_together(groups, groups.shared.settings.deadline);
   // On a GPU what the process itself held says nothing.
   if (device == nullptr) log.info(peak_text(rank_memory(planned, grid.rank).total(), peak.bytes()));
   if (!result.stopped_by_signal) return 0;

@@ -1,5 +1,7 @@
 #include "tokenizer/chat.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/error.h"

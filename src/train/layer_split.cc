@@ -1,5 +1,7 @@
 #include "train/layer_split.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <numeric>

@@ -1,5 +1,5 @@
 // The loss curve as a picture that any browser shows: no scripts, no fonts to fetch.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

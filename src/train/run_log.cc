@@ -1,6 +1,6 @@
 #include "train/run_log.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cerrno>
 #include <cmath>

@@ -1,4 +1,6 @@
 // Transforms that MindSpore made, byte for byte.
+#include <fmt/format.h>
+
 #include "base/sha256.h"
 #include "checkpoint/transform_testing.h"
 #include "formats/json_file.h"

@@ -1,4 +1,6 @@
 // Transforms over made-up layouts: there and back is the same file; and what must be refused.
+#include <fmt/format.h>
+
 #include "base/file.h"
 #include "checkpoint/strategy.h"
 #include "checkpoint/transform_testing.h"

@@ -1,4 +1,5 @@
 // cria plan, and whether runs keep to their plans.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <algorithm>

@@ -96,7 +96,7 @@ constexpr const char* kSrun = R"(while [ "$1" != "${1#-}" ]; do
     shift
   done
   tasks=
-  trap 'for t in $tasks; do kill -USR2 $t $(cat /proc/$t/task/$t/children); done' USR2
+  trap 'for k in $tasks; do kill -USR2 $k $(cat /proc/$k/task/$k/children); done' USR2
   for r in $(seq 0 $((n - 1))); do
     SLURM_PROCID=$r SLURM_NTASKS=$n SLURM_NNODES=1 "$@" & tasks="$tasks $!"
   done
